@@ -1,0 +1,3 @@
+module github.com/ssdc-go/ssdc
+
+go 1.26
