@@ -1,0 +1,18 @@
+//go:build amd64 && !purego
+
+package isa
+
+import "golang.org/x/sys/cpu"
+
+// detect trusts x/sys/cpu, which also checks that the operating system saves
+// the wide registers.
+func detect() ISA {
+	x := &cpu.X86
+	switch {
+	case x.HasAVX512F && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512BW && x.HasAVX2 && x.HasFMA:
+		return AVX512
+	case x.HasAVX2 && x.HasFMA:
+		return AVX2
+	}
+	return Portable
+}
