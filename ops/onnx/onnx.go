@@ -1,0 +1,41 @@
+// Package onnx defines ONNX's operators (domain ai.onnx, opsets 7 to 27) as
+// rows of an operator table: parameters, type inference with symbolic
+// dimensions, and a reference evaluation that follows the operator's
+// specification literally. Backends are tested against these evaluations, so
+// they favour being obviously right over being fast.
+//
+// One file holds one family of operators. A family is a function that returns
+// its rows; Register adds them all. An operator version has a row of its own
+// when its signature or meaning changed; versions that only widened the list
+// of types share a definition through the versions function.
+package onnx
+
+import (
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/ops"
+)
+
+// families lists the functions that make the rows, one per file.
+var families = []func() []*ops.Op{}
+
+// Register adds every ONNX operator of this package to the table.
+func Register(t *ops.Table) error {
+	for _, f := range families {
+		if err := t.Add("ops/onnx", f()...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// versions makes a row for each opset in which the operator changed, all with
+// the definition of proto.
+func versions(name string, since []int, proto ops.Op) []*ops.Op {
+	rows := make([]*ops.Op, len(since))
+	for i, s := range since {
+		r := proto
+		r.ID = graph.OpID{Name: name, Since: s}
+		rows[i] = &r
+	}
+	return rows
+}
