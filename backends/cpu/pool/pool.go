@@ -1,0 +1,314 @@
+// Package pool runs the parallel steps of the CPU backend on a fixed set of
+// workers.
+//
+// A step is a Task of n independent items. Workers claim items from one
+// atomic counter, so a worker that the operating system holds up does not hold
+// up the rest, and since items write disjoint outputs the result does not
+// depend on who ran what. The calling goroutine is worker 0; the helpers spin
+// for a moment after each step and then park, so that the hundreds of short
+// steps of a decode loop pay no wake-ups while an idle process uses no
+// processor. A Run allocates nothing.
+package pool
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Task is a step of independent items. Do runs item i on the given worker;
+// no two items run on one worker at the same time, so scratch memory may be
+// indexed by worker.
+type Task interface{ Do(worker, i int) }
+
+const (
+	// spinFor is how long a helper polls for the next step before it parks, and
+	// a caller for the last helper: longer than the serial gaps between the
+	// steps of a model, short against a scheduler tick.
+	spinFor = 100 * time.Microsecond
+	// spinBatch polls happen between looks at the clock.
+	spinBatch = 32
+	// open marks a step that helpers may join; the bits below count helpers
+	// inside it.
+	open = 1 << 32
+)
+
+// Pool is a fixed set of workers. One Run uses it at a time; others queue.
+type Pool struct {
+	mu      sync.Mutex // held by the Run in progress
+	helpers []*helper  // workers 1..
+	exited  sync.WaitGroup
+	closed  atomic.Bool
+
+	// The step in progress: plain fields are written before state opens and are
+	// stable until state is 0 again.
+	task   Task
+	n      int64
+	caller atomic.Uintptr // identity of worker 0's goroutine, 0 when idle
+	failed atomic.Pointer[TaskPanic]
+
+	_     [64]byte
+	next  atomic.Int64 // next unclaimed item
+	_     [64]byte
+	state atomic.Uint64
+	step  atomic.Uint64 // number of the newest step
+	_     [64]byte
+
+	waiting atomic.Bool   // the caller sleeps on done
+	done    chan struct{} // the last helper out of a closed step
+}
+
+type helper struct {
+	worker int
+	self   atomic.Uintptr
+	parked atomic.Bool
+	wake   chan struct{}
+}
+
+// TaskPanic is what Run panics with when an item did.
+type TaskPanic struct {
+	Value        any
+	Worker, Item int
+	Stack        []byte // of the worker that ran the item
+}
+
+func (p *TaskPanic) Error() string {
+	return fmt.Sprintf("pool: item %d panicked on worker %d: %v\n\n%s", p.Item, p.Worker, p.Value, p.Stack)
+}
+
+// Unwrap gives the panic value when it is an error.
+func (p *TaskPanic) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// New makes a pool of the given number of workers, the caller of Run included.
+// Less than one means one per processor that Go may use.
+func New(workers int) *Pool {
+	if workers < 1 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	p := &Pool{done: make(chan struct{}, 1)}
+	for w := 1; w < workers; w++ {
+		h := &helper{worker: w, wake: make(chan struct{}, 1)}
+		p.helpers = append(p.helpers, h)
+	}
+	p.exited.Add(len(p.helpers))
+	for _, h := range p.helpers {
+		go p.serve(h)
+	}
+	return p
+}
+
+// Workers is the number of workers, the caller of Run included.
+func (p *Pool) Workers() int { return len(p.helpers) + 1 }
+
+// Close ends the helpers and waits for them. A Run after Close does all its
+// items on the caller. Close must not be called from inside a Task.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed.Swap(true) {
+		return
+	}
+	for _, h := range p.helpers {
+		h.signal()
+	}
+	p.exited.Wait()
+}
+
+// Run executes t.Do(worker, i) for every i in [0, n) and returns when all are
+// done. Called from inside a Task of the same pool it runs the items inline, on
+// the worker that called. When an item panics, items not yet claimed are
+// dropped and Run panics with a *TaskPanic.
+func (p *Pool) Run(n int, t Task) {
+	if n <= 0 {
+		return
+	}
+	self := goroutine()
+	if !p.mu.TryLock() {
+		if w := p.workerOf(self); w >= 0 {
+			for i := range n {
+				t.Do(w, i)
+			}
+			return
+		}
+		p.mu.Lock()
+	}
+	defer p.mu.Unlock()
+	p.caller.Store(self)
+	defer p.caller.Store(0)
+
+	p.task, p.n = t, int64(n)
+	p.next.Store(0)
+	if n > 1 && len(p.helpers) > 0 {
+		p.state.Store(open)
+		p.step.Add(1)
+		for _, h := range p.helpers[:min(n-1, len(p.helpers))] {
+			if h.parked.Load() {
+				h.signal()
+			}
+		}
+		p.work(0)
+		p.state.Add(^uint64(open - 1)) // subtract open: nobody else may join
+		p.await()
+	} else {
+		p.work(0)
+	}
+	p.task = nil
+	if f := p.failed.Swap(nil); f != nil {
+		panic(f)
+	}
+}
+
+// workerOf finds the worker that a goroutine is, or -1. It can only match a
+// goroutine that is inside a step, since those values are set by the goroutine
+// itself.
+func (p *Pool) workerOf(g uintptr) int {
+	if p.caller.Load() == g {
+		return 0
+	}
+	for _, h := range p.helpers {
+		if h.self.Load() == g {
+			return h.worker
+		}
+	}
+	return -1
+}
+
+// work claims and runs items until none is left.
+func (p *Pool) work(worker int) {
+	item := -1
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		v := recover()
+		if v == nil {
+			v = "runtime.Goexit called by a task"
+		}
+		f, nested := v.(*TaskPanic)
+		if !nested {
+			f = &TaskPanic{Value: v, Worker: worker, Item: item, Stack: debug.Stack()}
+		}
+		p.failed.CompareAndSwap(nil, f)
+		p.next.Store(p.n)
+	}()
+	t, n := p.task, p.n
+	for {
+		i := p.next.Add(1) - 1
+		if i >= n {
+			break
+		}
+		item = int(i)
+		t.Do(worker, item)
+	}
+	returned = true
+}
+
+// await returns when the closed step has no helper inside.
+func (p *Pool) await() {
+	if p.spin(func() bool { return p.state.Load() == 0 }) {
+		return
+	}
+	p.waiting.Store(true)
+	if p.state.Load() == 0 && p.waiting.CompareAndSwap(true, false) {
+		return
+	}
+	<-p.done
+}
+
+// join enters the step in progress, if one is open.
+func (p *Pool) join() bool {
+	for {
+		s := p.state.Load()
+		if s&open == 0 {
+			return false
+		}
+		if p.state.CompareAndSwap(s, s+1) {
+			return true
+		}
+	}
+}
+
+// leave undoes join; the last one out wakes a sleeping caller.
+func (p *Pool) leave() {
+	if p.state.Add(^uint64(0)) == 0 && p.waiting.CompareAndSwap(true, false) {
+		p.done <- struct{}{}
+	}
+}
+
+// serve is the life of a helper.
+func (p *Pool) serve(h *helper) {
+	ended := false
+	defer func() {
+		h.self.Store(0)
+		if ended {
+			p.exited.Done()
+			return
+		}
+		go p.serve(h) // a task ended this goroutine with runtime.Goexit
+	}()
+	h.self.Store(goroutine())
+	for !p.closed.Load() {
+		// Read before join: a step that opens in between is news to idle.
+		seen := p.step.Load()
+		if p.join() {
+			seen = p.step.Load()
+			p.workAndLeave(h.worker)
+		}
+		p.idle(h, seen)
+	}
+	ended = true
+}
+
+func (p *Pool) workAndLeave(worker int) {
+	defer p.leave()
+	p.work(worker)
+}
+
+// idle waits until a step newer than seen exists or the pool closes.
+func (p *Pool) idle(h *helper, seen uint64) {
+	news := func() bool { return p.step.Load() != seen || p.closed.Load() }
+	if p.spin(news) {
+		return
+	}
+	h.parked.Store(true)
+	for !news() {
+		<-h.wake
+	}
+	h.parked.Store(false)
+}
+
+// signal wakes a parked helper; a second signal is as good as one.
+func (h *helper) signal() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// spin polls for a while and reports whether the condition came true. With
+// fewer processors than workers polling would only keep a worker from its
+// processor, so it gives up at once.
+func (p *Pool) spin(ready func() bool) bool {
+	if ready() {
+		return true
+	}
+	if runtime.GOMAXPROCS(0) <= len(p.helpers) {
+		return false
+	}
+	for start := time.Now(); time.Since(start) < spinFor; {
+		for range spinBatch {
+			if ready() {
+				return true
+			}
+			pause()
+		}
+	}
+	return false
+}
