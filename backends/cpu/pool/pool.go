@@ -138,13 +138,29 @@ func (p *Pool) Run(n int, t Task) {
 		}
 		p.mu.Lock()
 	}
-	defer p.mu.Unlock()
-	p.caller.Store(self)
-	defer p.caller.Store(0)
+	if f := p.runLocked(n, t, self); f != nil {
+		panic(f)
+	}
+}
 
+// runLocked is Run's step proper. The clean-up is deferred because a task may
+// end the calling goroutine with runtime.Goexit.
+func (p *Pool) runLocked(n int, t Task, self uintptr) (failed *TaskPanic) {
+	shared := n > 1 && len(p.helpers) > 0
+	defer func() {
+		if shared {
+			p.state.Add(^uint64(open - 1)) // subtract open: nobody else may join
+			p.await()
+		}
+		p.task = nil
+		p.caller.Store(0)
+		failed = p.failed.Swap(nil)
+		p.mu.Unlock()
+	}()
+	p.caller.Store(self)
 	p.task, p.n = t, int64(n)
 	p.next.Store(0)
-	if n > 1 && len(p.helpers) > 0 {
+	if shared {
 		p.state.Store(open)
 		p.step.Add(1)
 		for _, h := range p.helpers[:min(n-1, len(p.helpers))] {
@@ -152,16 +168,9 @@ func (p *Pool) Run(n int, t Task) {
 				h.signal()
 			}
 		}
-		p.work(0)
-		p.state.Add(^uint64(open - 1)) // subtract open: nobody else may join
-		p.await()
-	} else {
-		p.work(0)
 	}
-	p.task = nil
-	if f := p.failed.Swap(nil); f != nil {
-		panic(f)
-	}
+	p.work(0)
+	return nil
 }
 
 // workerOf finds the worker that a goroutine is, or -1. It can only match a

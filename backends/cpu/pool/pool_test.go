@@ -141,22 +141,40 @@ func TestPanicReachesCaller(t *testing.T) {
 	}
 }
 
-func TestGoexitInTask(t *testing.T) {
+func TestGoexitOnCaller(t *testing.T) {
+	p := New(2)
+	defer p.Close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.Run(8, taskFunc(func(w, _ int) {
+			if w == 0 {
+				runtime.Goexit()
+			}
+			time.Sleep(100 * time.Microsecond)
+		}))
+	}()
+	<-ended
+	var n atomic.Int64
+	p.Run(100, taskFunc(func(_, _ int) { n.Add(1) }))
+	if n.Load() != 100 {
+		t.Errorf("%d items after Goexit", n.Load())
+	}
+}
+
+func TestGoexitOnHelper(t *testing.T) {
 	p := New(2)
 	defer p.Close()
 	for range 20 {
-		var helperRan atomic.Bool
 		func() {
 			defer func() { recover() }()
 			p.Run(64, taskFunc(func(w, _ int) {
 				if w == 1 {
-					helperRan.Store(true)
 					runtime.Goexit()
 				}
 				time.Sleep(20 * time.Microsecond)
 			}))
 		}()
-		_ = helperRan.Load()
 	}
 	var n atomic.Int64
 	p.Run(100, taskFunc(func(_, _ int) { n.Add(1) }))
