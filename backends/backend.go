@@ -77,11 +77,11 @@ type Session interface {
 	// after Reset, otherwise what the last Run left. A state that is given
 	// replaces the session's.
 	//
-	// Results are written to the tensors of out where those fit, else to memory
-	// of the session, which the next Run overwrites; the returned map, too,
-	// belongs to the session. out may be nil, and may hold a nil tensor for a
-	// name, which means the same as leaving it out. After the first Run with
-	// given shapes, further ones allocate nothing.
+	// Results are written to the tensors of out, which must have the right type
+	// and may be those of in; results that out lacks (or has nil for) are in
+	// memory of the session, which a later Run may overwrite unless it is passed
+	// to that Run as an input. The returned map, too, belongs to the session.
+	// After the first Run with given shapes, further ones allocate nothing.
 	//
 	// A Run that fails half-way leaves recurrent state undefined: the session
 	// then refuses to run until Reset or Restore.

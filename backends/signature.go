@@ -10,12 +10,16 @@ import (
 )
 
 // BindShapes matches the given input tensors, which follow g.Inputs, with the
-// declared types and returns the values of the symbols.
-func BindShapes(g *graph.Graph, in []*tensor.Tensor) (graph.Bindings, error) {
+// declared types and returns the values of the symbols. An input may be nil
+// only when optional says so.
+func BindShapes(g *graph.Graph, in []*tensor.Tensor, optional func(i int) bool) (graph.Bindings, error) {
 	b := graph.Bindings{}
 	from := map[string]string{} // symbol -> the input axis that set it
 	for i, v := range g.Inputs {
 		t := in[i]
+		if t == nil && optional != nil && optional(i) {
+			continue
+		}
 		if t == nil {
 			return nil, fmt.Errorf("input %q (%s) is missing", v.Name, v.Type)
 		}
@@ -51,7 +55,7 @@ func BindShapes(g *graph.Graph, in []*tensor.Tensor) (graph.Bindings, error) {
 		}
 	}
 	for i, v := range g.Inputs { // expressions, now that the symbols are set
-		if in[i].DType.IsContainer() {
+		if in[i] == nil || in[i].DType.IsContainer() {
 			continue
 		}
 		for a, d := range v.Type.Shape {
