@@ -1,0 +1,120 @@
+package selscan
+
+import (
+	"math"
+	"unsafe"
+)
+
+// Field order is part of the assembly: all fields take 8 bytes. Leading
+// dimensions (ld) are in elements.
+
+// scanArgs: t steps of 16 channels with n states each.
+//
+//	state[n] = exp2(rate_t*a_t[n])*state[n] + dt_t*u_t*b_t[n]
+//	y_t      = sum_n state[n]*c_t[n] + skip*u_t
+//
+// over rows of 16 lanes, b and c scalars. a is the same at every step when lda
+// is 0; a nil skip drops the last term.
+type scanArgs struct {
+	state  *float32 // [n][16]
+	n, t   int
+	a      *float32 // [n][16]
+	lda    int
+	rate   *float32
+	ldrate int
+	dt, u  *float32
+	y      *float32
+	ld     int // of dt, u and y
+	b      *float32
+	ldb    int
+	c      *float32
+	ldc    int
+	skip   *float32
+}
+
+// stepArgs: one step of d channels, states in rows of n.
+//
+//	to[d][n] = exp(dt[d]*a[d][n])*from[d][n] + dt[d]*u[d]*b[n]; y[d] = sum_n to[d][n]*c[n]
+type stepArgs struct {
+	from, to *float32
+	a        *float32
+	dt, u, y *float32
+	b, c     *float32
+	d, n     int
+}
+
+// linArgs: h = a_t*h + u_t, stored to y_t, over blocks of 64 channels.
+type linArgs struct {
+	h   *float32 // [64]
+	t   int
+	a   *float32
+	lda int
+	u   *float32
+	ldu int
+	y   *float32
+	ldy int
+}
+
+type lane = [lanes]float32
+
+func laneAt(p *float32, i int) *lane {
+	return (*lane)(unsafe.Add(unsafe.Pointer(p), 4*i))
+}
+
+func rowAt(p *float32, at, n int) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(p), 4*at)), n)
+}
+
+func scanPortable(k *scanArgs) {
+	for t := range k.t {
+		rate, dt, u := laneAt(k.rate, t*k.ldrate), laneAt(k.dt, t*k.ld), laneAt(k.u, t*k.ld)
+		b, c := rowAt(k.b, t*k.ldb, k.n), rowAt(k.c, t*k.ldc, k.n)
+		var du, sum lane
+		for j := range du {
+			du[j] = dt[j] * u[j]
+		}
+		for n := range k.n {
+			a, h := laneAt(k.a, t*k.lda+n*lanes), laneAt(k.state, n*lanes)
+			for j := range h {
+				h[j] = float32(math.Exp2(float64(rate[j]*a[j])))*h[j] + du[j]*b[n]
+				sum[j] += h[j] * c[n]
+			}
+		}
+		if k.skip != nil {
+			skip := laneAt(k.skip, 0)
+			for j := range sum {
+				sum[j] += skip[j] * u[j]
+			}
+		}
+		*laneAt(k.y, t*k.ld) = sum
+	}
+}
+
+func stepPortable(k *stepArgs) {
+	b, c := rowAt(k.b, 0, k.n), rowAt(k.c, 0, k.n)
+	dt, u, y := rowAt(k.dt, 0, k.d), rowAt(k.u, 0, k.d), rowAt(k.y, 0, k.d)
+	for d, r := range dt {
+		a, from, to := rowAt(k.a, d*k.n, k.n), rowAt(k.from, d*k.n, k.n), rowAt(k.to, d*k.n, k.n)
+		du := r * u[d]
+		var sum float32
+		for n, h := range from {
+			h = float32(math.Exp(float64(r*a[n])))*h + du*b[n]
+			to[n] = h
+			sum += h * c[n]
+		}
+		y[d] = sum
+	}
+}
+
+// linPortable takes the number of channels; the assembly has 64.
+func linPortable(k *linArgs, w int) {
+	h := rowAt(k.h, 0, w)
+	for t := range k.t {
+		a, u, y := rowAt(k.a, t*k.lda, w), rowAt(k.u, t*k.ldu, w), rowAt(k.y, t*k.ldy, w)
+		for i, v := range h {
+			v = a[i]*v + u[i]
+			h[i] = v
+			y[i] = v
+		}
+	}
+}
