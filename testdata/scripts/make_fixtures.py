@@ -25,9 +25,9 @@ HF_MAJOR = int(transformers.__version__.split(".")[0])
 
 
 def all_fixtures() -> list[Fixture]:
-    from fixtures import mamba2
+    from fixtures import loops, mamba1, mamba2, minimal
 
-    return mamba2.fixtures()
+    return mamba2.fixtures() + mamba1.fixtures() + minimal.fixtures() + loops.fixtures()
 
 
 def write(fx: Fixture, root: pathlib.Path, keep_reference: bool = True) -> dict:
@@ -92,7 +92,7 @@ def describe(fx: Fixture, built: Built, path: pathlib.Path, changes: list[str]) 
         "opset": {o.domain or "ai.onnx": o.version for o in model.opset_import},
         "nodes": len(model.graph.node),
         "expect_fused": fx.expect_fused,
-        "dynamic_axes": {k: {str(a): s for a, s in v.items()} for k, v in fx.dynamic.items()},
+        "dynamic_axes": {k: {str(a): s if isinstance(s, str) else str(s.__name__) for a, s in v.items()} for k, v in fx.dynamic.items()},
         "changes_after_export": changes,
         "seed": fx.seed,
     }
