@@ -13,7 +13,7 @@ import (
 //
 // An expression is a polynomial with integer coefficients over atoms; an atom
 // is a symbol, floor(a/b), max(a,b) or min(a,b). Symbols stand for
-// non-negative integers. ceil(a/b) and a mod b are written with floor:
+// positive integers (see AtLeast). ceil(a/b) and a mod b are written with floor:
 // ceil(T/64) is floor((T+63)/64), T mod 64 is T-64*floor(T/64).
 type Dim struct {
 	c int64 // the value when e is nil
@@ -385,44 +385,72 @@ func minMax(op byte, name string, a, b Dim) Dim {
 	return fromAtom(&atom{op: op, a: a, b: b, key: name + "(" + a.String() + "," + b.String() + ")"})
 }
 
-// AtLeast reports whether d >= o follows from the symbols being non-negative.
-// False means "not shown", not "smaller".
+// AtLeast reports whether d >= o for all admissible symbol values: a symbol is
+// at least 1, as exporters assume of a dynamic axis, except that a length which
+// only running tells (its name starts with '?') may be 0. False means "not
+// shown", not "smaller". A run whose lengths break the assumption meets a
+// negative or contradictory length when it binds its symbols.
 func (d Dim) AtLeast(o Dim) bool { return nonNegative(d.Sub(o), 8) }
 
 // nonNegative replaces each division or extremum by a bound on the safe side
-// until only symbols are left; then non-negative coefficients prove it.
+// until only symbols are left; then it shifts the symbols to start at 0, where
+// non-negative coefficients prove it.
 func nonNegative(d Dim, fuel int) bool {
 	for _, t := range d.terms() {
-		if fuel > 0 && len(t.atoms) == 1 && t.atoms[0].op != 's' {
-			a := t.atoms[0]
-			rest := d.Sub(fromTerms([]term{t}))
-			switch {
-			case a.op == '/':
-				n, ok := a.b.Const()
-				if !ok {
-					break
-				}
-				num := a.a // c*floor(a/n) >= c*a/n for c<0, >= c*(a-n+1)/n for c>0
-				if t.coef > 0 {
-					num = num.Sub(D(n - 1))
-				}
-				return nonNegative(rest.Mul(D(n)).Add(num.Mul(D(t.coef))), fuel-1)
-			case (a.op == 'M') == (t.coef > 0): // one side suffices
-				return nonNegative(rest.Add(a.a.Mul(D(t.coef))), fuel-1) || nonNegative(rest.Add(a.b.Mul(D(t.coef))), fuel-1)
-			default:
-				return nonNegative(rest.Add(a.a.Mul(D(t.coef))), fuel-1) && nonNegative(rest.Add(a.b.Mul(D(t.coef))), fuel-1)
+		if fuel == 0 || len(t.atoms) != 1 || t.atoms[0].op == 's' {
+			continue
+		}
+		a := t.atoms[0]
+		rest := d.Sub(fromTerms([]term{t}))
+		with := func(bound Dim) bool { return nonNegative(rest.Add(bound.Mul(D(t.coef))), fuel-1) }
+		switch {
+		case a.op == '/':
+			n, ok := a.b.Const()
+			if !ok {
+				continue
 			}
+			if !rest.hasDivisions() { // whole numbers: floor(x/n) >= 1 as soon as x >= n
+				if t.coef > 0 && nonNegative(rest.Add(D(t.coef)), 0) && nonNegative(a.a.Sub(D(n)), fuel-1) {
+					return true
+				}
+			}
+			num := a.a // c*floor(a/n) >= c*a/n for c<0, >= c*(a-n+1)/n for c>0
+			if t.coef > 0 {
+				num = num.Sub(D(n - 1))
+			}
+			return nonNegative(rest.Mul(D(n)).Add(num.Mul(D(t.coef))), fuel-1)
+		case (a.op == 'M') == (t.coef > 0): // one side suffices
+			return with(a.a) || with(a.b)
+		default:
+			return with(a.a) && with(a.b)
 		}
 	}
-	for _, t := range d.terms() {
+	shift := map[string]Dim{}
+	for _, s := range d.Symbols() {
+		if s[0] != '?' {
+			shift[s] = Sym(s).Add(D(1))
+		}
+	}
+	for _, t := range d.Subst(shift).terms() {
 		if t.coef < 0 {
 			return false
 		}
 		for _, a := range t.atoms {
-			if a.op == '/' && (!nonNegative(a.a, 0) || !nonNegative(a.b, 0)) || (a.op == 'M' || a.op == 'm') && (!nonNegative(a.a, 0) || !nonNegative(a.b, 0)) {
+			if a.op != 's' && (!nonNegative(a.a, 0) || !nonNegative(a.b, 0)) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+func (d Dim) hasDivisions() bool {
+	for _, t := range d.terms() {
+		for _, a := range t.atoms {
+			if a.op != 's' {
+				return true
+			}
+		}
+	}
+	return false
 }

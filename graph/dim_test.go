@@ -21,8 +21,14 @@ func TestDimCanonical(t *testing.T) {
 	if got := T.Add(D(3)).Max(T); got != T.Add(D(3)) {
 		t.Errorf("max(T+3,T) = %v", got)
 	}
-	if got := T.Sub(D(1)).Max(D(0)).String(); got != "max(0,T-1)" {
-		t.Errorf("max(0,T-1) printed %s", got)
+	if got := T.Sub(D(1)).Max(D(0)).String(); got != "T-1" {
+		t.Errorf("max(0,T-1) printed %s; T is at least 1", got)
+	}
+	if got := Sym("?n").Sub(D(1)).Max(D(0)).String(); got != "max(0,?n-1)" {
+		t.Errorf("max(0,?n-1) printed %s; ?n may be 0", got)
+	}
+	if got := D(1).Min(chunks); !got.Is(1) {
+		t.Errorf("min(1, ceil(T/64)) = %v, want 1", got)
 	}
 	if got := T.FloorDiv(D(4)).FloorDiv(D(16)); got != T.FloorDiv(q) {
 		t.Errorf("nested floor: %v", got)
