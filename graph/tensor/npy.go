@@ -47,6 +47,9 @@ func ReadNpy(r io.Reader) (*Tensor, error) {
 	if left, known := remaining(r); known && int64(size) > left {
 		return nil, fmt.Errorf("npy: shape %v of %s needs %d bytes, the file has %d", h.shape, h.descr, size, left)
 	}
+	if h.width == 0 && n > 1<<20 {
+		return nil, fmt.Errorf("npy: shape %v of %s claims %d elements of no bytes", h.shape, h.descr, n)
+	}
 	data, err := readAligned(r, int(size))
 	if err != nil {
 		return nil, fmt.Errorf("npy: shape %v of %s needs %d bytes: %w", h.shape, h.descr, size, err)
@@ -156,7 +159,9 @@ func parseNpyHeader(s string) (*npyHeader, error) {
 		if err != nil || n < 0 {
 			return nil, fmt.Errorf("bad length %q in the shape", d)
 		}
-		h.shape = append(h.shape, n)
+		if h.shape = append(h.shape, n); len(h.shape) > 64 { // NumPy's own limit
+			return nil, fmt.Errorf("more than 64 axes")
+		}
 	}
 	return h, h.setDescr(descr)
 }
