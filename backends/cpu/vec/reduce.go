@@ -47,3 +47,12 @@ func LogSoftmax(dst, src []float32) {
 	addSISA(dst, src, -m)
 	addSISA(dst, dst, -float32(math.Log(s)))
 }
+
+// Sum64 is Sum without the last rounding.
+func Sum64(x []float32) float64 { return sumISA(x) }
+
+// SumSq64 is SumSq without the last rounding.
+func SumSq64(x []float32) float64 { return sumSqISA(x) }
+
+// Dot64 is Dot without the last rounding.
+func Dot64(a, b []float32) float64 { return dotISA(a, b[:len(a)]) }
