@@ -1,0 +1,196 @@
+// Package certify checks rewrites by translation validation: before a pass
+// replaces a region of a graph, the region and its replacement are evaluated
+// side by side in float64 on seeded random inputs, with small symbolic lengths
+// at several odd sizes. A region of a graph is straight-line code of smooth
+// functions, masks that depend on shapes alone, and comparisons, so agreement to
+// rounding error on random inputs is, for practical purposes, a proof of
+// equality; and a mismatch is always a reason to leave the graph alone.
+package certify
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/ops"
+)
+
+// Input is a value where a region begins, and how to draw it.
+type Input struct {
+	Value *graph.Value
+	Kind  Kind
+}
+
+// Kind says which random numbers exercise an input.
+type Kind int
+
+// Kinds of inputs.
+const (
+	Any      Kind = iota // standard normal
+	LogDecay             // mostly negative; small in some trials, so that states survive many chunks
+	Positive             // (0, 1]
+)
+
+// Claim is a statement: computed from In, the values Old equal the values New.
+type Claim struct {
+	In  []Input
+	Old []*graph.Value
+	New []*graph.Value
+	// Sizes are the bindings to try; symbols not bound get a default.
+	Sizes []graph.Bindings
+	// Shrink maps axis lengths to smaller ones, to keep the check cheap where
+	// an axis is a plain batch axis (heads, channels). When the shrunk region
+	// does not evaluate, the full size is used.
+	Shrink map[int64]int64
+	// Tol bounds ||old-new|| / ||old||; 0 means 1e-9.
+	Tol float64
+}
+
+// Check evaluates the claim. A nil error is the certificate; otherwise the
+// error says what differed. Results are kept in cache by the region's text, so
+// that equal layers cost one check.
+func Check(ctx context.Context, t *ops.Table, cache map[string]any, c *Claim) error {
+	r, err := extract(c)
+	if err != nil {
+		return err
+	}
+	key := ""
+	if cache != nil {
+		h := sha256.New()
+		_ = graph.Print(h, r.g) // a hash does not fail
+		for _, v := range r.g.Constants() {
+			fmt.Fprint(h, v.Known)
+		}
+		fmt.Fprint(h, c.Sizes, c.Shrink, r.kinds)
+		key = "certify:" + string(h.Sum(nil))
+		if e, ok := cache[key]; ok {
+			err, _ := e.(error)
+			return err
+		}
+	}
+	err = r.check(ctx, t, c)
+	if cache != nil {
+		cache[key] = err
+	}
+	return err
+}
+
+func (r *region) check(ctx context.Context, t *ops.Table, c *Claim) error {
+	sizes := c.Sizes
+	if len(sizes) == 0 {
+		sizes = []graph.Bindings{{}}
+	}
+	for trial, size := range sizes {
+		err := r.trial(ctx, t, c, size, c.Shrink, trial)
+		if _, shape := err.(*shapeError); shape && len(c.Shrink) > 0 {
+			err = r.trial(ctx, t, c, size, nil, trial)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shapeError marks a failure to evaluate, as opposed to a difference.
+type shapeError struct{ err error }
+
+func (e *shapeError) Error() string { return e.err.Error() }
+func (e *shapeError) Unwrap() error { return e.err }
+
+// trial runs one size three times: ordinary numbers, slow decays, strong ones.
+func (r *region) trial(ctx context.Context, t *ops.Table, c *Claim, size graph.Bindings, shrink map[int64]int64, n int) error {
+	g, err := r.concrete(t, size, shrink)
+	if err != nil {
+		return &shapeError{err}
+	}
+	tol := c.Tol
+	if tol == 0 {
+		tol = 1e-9
+	}
+	for _, scale := range []float64{1, 0.01, 6} {
+		rng := rand.New(rand.NewPCG(uint64(n)+1, math.Float64bits(scale)))
+		in := make([]*tensor.Tensor, len(g.Inputs))
+		for i, v := range g.Inputs {
+			in[i] = draw(rng, v.Type, r.kinds[i], scale)
+		}
+		out, err := ops.Run(ctx, t, g, in)
+		if err != nil {
+			return &shapeError{fmt.Errorf("cannot evaluate the region: %w", err)}
+		}
+		half := len(out) / 2
+		for i := range half {
+			if err := compare(out[i], out[half+i], tol); err != nil {
+				return fmt.Errorf("output %d differs at %s: %w", i, describe(g), err)
+			}
+		}
+	}
+	return nil
+}
+
+func describe(g *graph.Graph) string {
+	var s []string
+	for _, v := range g.Inputs {
+		s = append(s, v.Type.String())
+	}
+	return strings.Join(s, " ")
+}
+
+func draw(rng *rand.Rand, t graph.Type, k Kind, scale float64) *tensor.Tensor {
+	shape, _ := t.Static()
+	x := tensor.New(t.DType, shape...)
+	for i := range x.Len() {
+		switch {
+		case t.DType.IsInt():
+			x.SetIntAt(i, rng.Int64N(3))
+		case t.DType == tensor.Bool:
+			x.SetIntAt(i, rng.Int64N(2))
+		case k == LogDecay:
+			x.SetAt(i, scale*(0.25-1.25*rng.Float64()))
+		case k == Positive:
+			x.SetAt(i, scale*(1-rng.Float64()))
+		default:
+			x.SetAt(i, rng.NormFloat64())
+		}
+	}
+	return x
+}
+
+func compare(a, b *tensor.Tensor, tol float64) error {
+	if a.Len() != b.Len() || !sameShape(a.Shape, b.Shape) {
+		return fmt.Errorf("the region gives %s, the replacement %s", a.TypeString(), b.TypeString())
+	}
+	var diff, norm float64
+	for i := range a.Len() {
+		x, y := a.At(i), b.At(i)
+		if math.IsNaN(x) || math.IsInf(x, 0) || math.IsNaN(y) || math.IsInf(y, 0) {
+			return fmt.Errorf("not finite at element %d: %g and %g", i, x, y)
+		}
+		diff += (x - y) * (x - y)
+		norm += x * x
+	}
+	if norm == 0 && diff == 0 {
+		return nil
+	}
+	if e := math.Sqrt(diff / norm); !(e <= tol) {
+		return fmt.Errorf("relative error %.3g, at most %.0e allowed", e, tol)
+	}
+	return nil
+}
+
+func sameShape(a, b []int) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
