@@ -16,10 +16,16 @@ func Run(ctx context.Context, t *Table, g *graph.Graph, in []*tensor.Tensor) ([]
 }
 
 // Eval computes one node on the given inputs. Nodes with bodies that capture
-// outer values need Run.
+// outer values need EvalIn or Run.
 func Eval(ctx context.Context, t *Table, n *graph.Node, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	return EvalIn(ctx, t, n, in, nil)
+}
+
+// EvalIn computes one node on the given inputs; outer holds the values around
+// it that its bodies capture.
+func EvalIn(ctx context.Context, t *Table, n *graph.Node, in []*tensor.Tensor, outer map[*graph.Value]*tensor.Tensor) ([]*tensor.Tensor, error) {
 	r := &runner{ctx: ctx, table: t}
-	return r.node(n, &scope{vals: map[*graph.Value]*tensor.Tensor{}}, in)
+	return r.node(n, &scope{vals: outer}, in)
 }
 
 type runner struct {
