@@ -2,9 +2,78 @@
 
 package ssd
 
-func (c *call) score(a *scoreArgs)   { scorePortable(a) }
-func (c *call) weight(a *weightArgs) { weightPortable(a) }
-func (c *call) pack(a *packArgs)     { packPortable(a) }
-func (c *call) mix(a *mixArgs)       { mixPortable(a) }
-func (c *call) absorb(a *absorbArgs) { absorbPortable(a) }
-func (c *call) step(a *stepArgs)     { stepPortable(a) }
+import (
+	"unsafe"
+
+	"github.com/ssdc-go/ssdc/backends/cpu/isa"
+)
+
+// ptr passes an argument struct to the assembly.
+func ptr[T any](a *T) *byte { return (*byte)(unsafe.Pointer(a)) }
+
+func (c *call) score(a *scoreArgs) {
+	switch {
+	case a.tiles == 0:
+	case c.isa == isa.AVX512:
+		scoreAVX512(ptr(a))
+	case c.isa == isa.AVX2:
+		scoreAVX2(ptr(a))
+	default:
+		scorePortable(a)
+	}
+}
+
+func (c *call) weight(a *weightArgs) {
+	switch c.isa {
+	case isa.AVX512:
+		weightAVX512(ptr(a))
+	case isa.AVX2:
+		weightAVX2(ptr(a))
+	default:
+		weightPortable(a)
+	}
+}
+
+func (c *call) pack(a *packArgs) {
+	switch c.isa {
+	case isa.AVX512:
+		packAVX512(ptr(a))
+	case isa.AVX2:
+		packAVX2(ptr(a))
+	default:
+		packPortable(a)
+	}
+}
+
+func (c *call) mix(a *mixArgs) {
+	switch c.isa {
+	case isa.AVX512:
+		mixAVX512(ptr(a))
+	case isa.AVX2:
+		mixAVX2(ptr(a))
+	default:
+		mixPortable(a)
+	}
+}
+
+func (c *call) absorb(a *absorbArgs) {
+	switch c.isa {
+	case isa.AVX512:
+		absorbAVX512(ptr(a))
+	case isa.AVX2:
+		absorbAVX2(ptr(a))
+	default:
+		absorbPortable(a)
+	}
+}
+
+func (c *call) step(a *stepArgs) {
+	switch c.isa {
+	case isa.AVX512:
+		stepAVX512(ptr(a))
+	case isa.AVX2:
+		stepAVX2(ptr(a))
+	default:
+		stepPortable(a)
+	}
+}
