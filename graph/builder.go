@@ -41,6 +41,24 @@ func (b *Builder) Node(domain, name string, attrs Attrs, nOut int, in ...*Value)
 	return n
 }
 
+// Like appends a node with the operator version, attributes and number of
+// outputs of n, on other inputs. It returns nil after an error.
+func (b *Builder) Like(n *Node, in ...*Value) *Node {
+	if b.Err != nil {
+		return nil
+	}
+	label := b.From
+	if label == "" {
+		label = n.Op.Name
+	}
+	m := b.Graph.Add(n.Op, n.Attrs.Clone(), in, len(n.Out), label)
+	m.From = b.From
+	if err := b.Infer(m); err != nil {
+		b.Err = fmt.Errorf("building %s: %w", n.Op, err)
+	}
+	return m
+}
+
 // Op appends an ONNX operator with one output and returns that.
 func (b *Builder) Op(name string, attrs Attrs, in ...*Value) *Value {
 	return b.op("", name, attrs, in)

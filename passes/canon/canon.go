@@ -1,0 +1,215 @@
+// Package canon brings graphs to a normal form before anything is recognised
+// in them: constants folded, no-ops gone, broadcasts made implicit, one
+// spelling for what exporters spell in several ways, equal nodes merged.
+//
+// Every simplification is exact in the graph's own arithmetic, except where
+// its comment says which rounding it changes.
+package canon
+
+import (
+	"fmt"
+
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/ops"
+	"github.com/ssdc-go/ssdc/passes"
+)
+
+// Pass is the canonicalisation.
+var Pass = &passes.Pass{
+	Name: "canon",
+	Doc:  "fold constants, remove no-ops, make broadcasts implicit, merge equal nodes",
+	Run:  Run,
+}
+
+// Cleanup is the same pass for a second place in the pipeline.
+var Cleanup = &passes.Pass{
+	Name: "cleanup",
+	Doc:  "canon again, after the rewrites",
+	Run:  Run,
+}
+
+// rewriteFn tries to replace output 0 of n. It returns nil when it does not apply.
+type rewriteFn func(r *rewriter, n *graph.Node) *graph.Value
+
+// Run simplifies to a fixed point.
+func Run(c *passes.Context, g *graph.Graph) error {
+	for range 20 { // each round is one sweep; real models need three or four
+		r := &rewriter{c: c, root: g}
+		if err := r.graph(g); err != nil {
+			return err
+		}
+		merged := merge(c, g)
+		if err := passes.Tidy(g); err != nil {
+			return err
+		}
+		if !r.changed && !merged {
+			return nil
+		}
+	}
+	return nil
+}
+
+type rewriter struct {
+	c       *passes.Context
+	root    *graph.Graph
+	g       *graph.Graph // the graph or body at hand
+	changed bool
+}
+
+func (r *rewriter) graph(g *graph.Graph) error {
+	nodes := append([]*graph.Node{}, g.Nodes...)
+	for _, n := range nodes {
+		for _, b := range n.Bodies {
+			if err := r.graph(b.Graph); err != nil {
+				return err
+			}
+		}
+		r.g = g
+		if unused(n) {
+			continue
+		}
+		if r.fold(n) {
+			r.changed = true
+			continue
+		}
+		if err := ops.InferNode(r.c.Table, n); err != nil { // inputs may say more than before
+			return err
+		}
+		if n.Op.Domain != "" || len(n.Out) == 0 || n.Out[0] == nil {
+			continue
+		}
+		for _, f := range rules[n.Op.Name] {
+			v := f(r, n)
+			if v == nil || v == n.Out[0] {
+				continue
+			}
+			if !sameType(v.Type, n.Out[0].Type) {
+				return fmt.Errorf("%s: simplified from %s to %s", n, n.Out[0].Type, v.Type)
+			}
+			if n.Out[0].IsOutput() && (v.Def == nil || v.IsOutput()) {
+				continue // an output keeps a node, and a name, of its own
+			}
+			r.replace(n.Out[0], v)
+			break
+		}
+	}
+	return nil
+}
+
+// sameType allows a replacement to know more than the original did.
+func sameType(a, b graph.Type) bool {
+	if a.DType != b.DType || (b.Ranked() && a.Ranked() && a.Rank() != b.Rank()) {
+		return false
+	}
+	return true
+}
+
+func (r *rewriter) replace(old, new *graph.Value) {
+	name := old.Name
+	if old.IsOutput() { // graph outputs keep their names
+		old.Name, new.Name = new.Name, name
+	}
+	old.ReplaceWith(new)
+	r.changed = true
+}
+
+func unused(n *graph.Node) bool {
+	for _, v := range n.Out {
+		if v != nil && !v.Unused() {
+			return false
+		}
+	}
+	return true
+}
+
+// MaxFold is the largest constant that folding may create out of smaller ones.
+const MaxFold = 1 << 20
+
+// fold replaces outputs whose contents are known numbers, and evaluates nodes
+// whose inputs are all constant.
+func (r *rewriter) fold(n *graph.Node) bool {
+	op := r.c.Table.Lookup(n.Op)
+	if op == nil || op.Traits&ops.Random != 0 || len(n.Bodies) > 0 {
+		return false
+	}
+	if r.foldKnown(n) {
+		return true
+	}
+	var in []*tensor.Tensor
+	size := 0
+	for _, v := range n.In {
+		if v == nil {
+			in = append(in, nil)
+			continue
+		}
+		if v.Const == nil {
+			return false
+		}
+		in = append(in, v.Const)
+		size += len(v.Const.Data)
+	}
+	for _, v := range n.Out {
+		if v == nil {
+			continue
+		}
+		if v.IsOutput() {
+			return false
+		}
+		shape, ok := v.Type.Static()
+		if !ok || v.Type.DType.IsContainer() {
+			return false
+		}
+		if b := v.Type.DType.Bytes((&tensor.Tensor{Shape: shape}).Len()); b > MaxFold && b > size {
+			return false
+		}
+	}
+	if op.Eval == nil {
+		return false
+	}
+	out, err := ops.Eval(r.c.Ctx, r.c.Table, n, in)
+	if err != nil {
+		return false // the run will report it, with the inputs that lead there
+	}
+	for i, v := range n.Out {
+		if v != nil {
+			v.ReplaceWith(r.root.AddConst(v.Name, out[i]))
+		}
+	}
+	return true
+}
+
+func (r *rewriter) foldKnown(n *graph.Node) bool {
+	if len(n.Out) != 1 || n.Out[0] == nil || n.Out[0].Known == nil || n.Out[0].IsOutput() {
+		return false
+	}
+	v := n.Out[0]
+	shape, ok := v.Type.Static()
+	if !ok {
+		return false
+	}
+	t := tensor.New(v.Type.DType, shape...)
+	if t.Len() != len(v.Known) {
+		return false
+	}
+	for i, d := range v.Known {
+		k, ok := d.Const()
+		if !ok {
+			return false
+		}
+		t.SetIntAt(i, k)
+	}
+	v.ReplaceWith(r.root.AddConst(v.Name, t))
+	return true
+}
+
+// builder makes nodes where n stands.
+func (r *rewriter) builder(n *graph.Node) *graph.Builder { return r.c.Builder(r.g, n.From) }
+
+// done returns v, or nil when the builder failed; half-built nodes are swept.
+func done(b *graph.Builder, v *graph.Value) *graph.Value {
+	if b.Err != nil {
+		return nil
+	}
+	return v
+}
