@@ -1,0 +1,219 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+const (
+	gemmPanelBytes = 4 * 32 // one row of a panel of B
+	gemmUnroll     = 4      // steps of k per turn of the loop
+	// gemmAhead is how far, in bytes, the streaming kernels fetch B ahead.
+	gemmAhead = 16 * gemmPanelBytes
+)
+
+// gemmKernels emits the matrix kernels of package gemm: 1 to 14 rows by 32
+// columns for AVX-512, where 14x2 sums, 2 vectors of B and 2 of A fill the 32
+// registers, and 1 to 6 rows for AVX2.
+func gemmKernels() {
+	ConstraintExpr("!purego")
+	for rows := 1; rows <= 14; rows++ {
+		gemmKernel("AVX512", rows, []int{2})
+	}
+	for rows := 1; rows <= 6; rows++ {
+		passes := []int{2, 2} // 12 sums fill the 16 registers: two walks down the panel
+		if rows <= 2 {
+			passes = []int{4}
+		}
+		gemmKernel("AVX2", rows, passes)
+	}
+}
+
+// gemmKernel emits one kernel; a pass computes that many vectors of columns.
+func gemmKernel(isa string, rows int, passes []int) {
+	TEXT(fmt.Sprintf("rows%d%s", rows, isa), NOSPLIT,
+		"func(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32)")
+	Doc(fmt.Sprintf("rows%d%s is the kernel for %d rows; see type kernel.", rows, isa, rows))
+	Pragma("noescape")
+	g := gemmEmitter{wide: isa == "AVX512", rows: rows}
+	first := 0
+	for i, n := range passes {
+		g.pass(i, first, n)
+		first += n
+	}
+	VZEROUPPER()
+	RET()
+}
+
+type gemmEmitter struct {
+	wide bool
+	rows int
+}
+
+func (g gemmEmitter) vec() reg.VecVirtual {
+	if g.wide {
+		return ZMM()
+	}
+	return YMM()
+}
+
+func (g gemmEmitter) bytes() int {
+	if g.wide {
+		return 64
+	}
+	return 32
+}
+
+// rowAddresses returns the address of each row of a matrix whose first row is
+// at base and whose stride, in bytes, is in ld. One pointer serves three rows.
+func (g gemmEmitter) rowAddresses(base, ld reg.Register) (rows []operand.Mem, pointers []reg.Register) {
+	p := base
+	for r := 0; r < g.rows; r++ {
+		if r > 0 && r%3 == 0 {
+			next := GP64()
+			LEAQ(operand.Mem{Base: p, Index: ld, Scale: 2}, next)
+			ADDQ(ld, next)
+			p = next
+		}
+		if r%3 == 0 {
+			pointers = append(pointers, p)
+		}
+		m := operand.Mem{Base: p}
+		if r%3 > 0 {
+			m.Index, m.Scale = ld, uint8(r%3)
+		}
+		rows = append(rows, m)
+	}
+	return rows, pointers
+}
+
+// matrix loads a slice parameter and its row stride.
+func (g gemmEmitter) matrix(name, stride string, offset int) (base, ld reg.Register) {
+	base, ld = Load(Param(name).Base(), GP64()), Load(Param(stride), GP64())
+	SHLQ(operand.Imm(2), ld)
+	if offset > 0 {
+		ADDQ(operand.Imm(uint64(offset)), base)
+	}
+	return base, ld
+}
+
+// pass emits the computation of n vectors of columns from vector first on.
+func (g gemmEmitter) pass(index, first, n int) {
+	label := func(s string) string { return fmt.Sprintf("%s%d", s, index) }
+	offset := first * g.bytes()
+
+	if index == 0 {
+		// C is next needed after the whole of K: time enough to fetch it.
+		c, ldc := g.matrix("c", "ldc", 0)
+		for r := 0; r < g.rows; r++ {
+			PREFETCHT0(operand.Mem{Base: c})
+			PREFETCHT0(operand.Mem{Base: c, Disp: 64})
+			if r+1 < g.rows {
+				ADDQ(ldc, c)
+			}
+		}
+	}
+
+	a, lda := g.matrix("a", "lda", 0)
+	rows, pointers := g.rowAddresses(a, lda)
+	b := Load(Param("b").Base(), GP64())
+	if offset > 0 {
+		ADDQ(operand.Imm(uint64(offset)), b)
+	}
+	sums := make([][]reg.VecVirtual, g.rows)
+	for r := range sums {
+		for v := 0; v < n; v++ {
+			s := g.vec()
+			if g.wide {
+				VPXORD(s, s, s)
+			} else {
+				VXORPS(s, s, s)
+			}
+			sums[r] = append(sums[r], s)
+		}
+	}
+	columns := make([]reg.VecVirtual, n)
+	for v := range columns {
+		columns[v] = g.vec()
+	}
+	spread := []reg.VecVirtual{g.vec(), g.vec()} // one element of A in every lane
+	step := func(u int) {
+		if g.rows <= 8 && index == 0 {
+			PREFETCHT0(operand.Mem{Base: b, Disp: u*gemmPanelBytes + gemmAhead})
+			PREFETCHT0(operand.Mem{Base: b, Disp: u*gemmPanelBytes + gemmAhead + 64})
+		}
+		for v, c := range columns {
+			VMOVUPS(operand.Mem{Base: b, Disp: u*gemmPanelBytes + v*g.bytes()}, c)
+		}
+		for r := range sums {
+			x := spread[r%2]
+			VBROADCASTSS(rows[r].Offset(4*u), x)
+			for v, c := range columns {
+				VFMADD231PS(x, c, sums[r][v])
+			}
+		}
+	}
+	advance := func(steps int) {
+		for _, p := range pointers {
+			ADDQ(operand.Imm(uint64(4*steps)), p)
+		}
+		ADDQ(operand.U32(gemmPanelBytes*steps), b)
+	}
+	k := Load(Param("k"), GP64())
+	SUBQ(operand.Imm(gemmUnroll), k)
+	JLT(operand.LabelRef(label("rest")))
+	Label(label("loop"))
+	for u := 0; u < gemmUnroll; u++ {
+		step(u)
+	}
+	advance(gemmUnroll)
+	SUBQ(operand.Imm(gemmUnroll), k)
+	JGE(operand.LabelRef(label("loop")))
+	Label(label("rest"))
+	ADDQ(operand.Imm(gemmUnroll), k)
+	JZ(operand.LabelRef(label("out")))
+	Label(label("single"))
+	step(0)
+	advance(1)
+	DECQ(k)
+	JNZ(operand.LabelRef(label("single")))
+
+	Label(label("out"))
+	alpha := g.vec()
+	factor, err := Param("alpha").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	VBROADCASTSS(factor.Addr, alpha)
+	c, ldc := g.matrix("c", "ldc", offset)
+	d, ldd := g.matrix("d", "ldd", 0)
+	TESTQ(d, d)
+	JZ(operand.LabelRef(label("product")))
+	if offset > 0 {
+		ADDQ(operand.Imm(uint64(offset)), d)
+	}
+	g.store(sums, c, ldc, func(v int, s reg.VecVirtual) {
+		VFMADD213PS(operand.Mem{Base: d, Disp: v * g.bytes()}, alpha, s)
+	}, func() { ADDQ(ldd, d) })
+	JMP(operand.LabelRef(label("done")))
+	Label(label("product"))
+	g.store(sums, c, ldc, func(_ int, s reg.VecVirtual) { VMULPS(alpha, s, s) }, func() {})
+	Label(label("done"))
+}
+
+// store emits the write-out of the sums, row by row.
+func (g gemmEmitter) store(sums [][]reg.VecVirtual, c, ldc reg.Register, scale func(v int, s reg.VecVirtual), nextRow func()) {
+	for r, row := range sums {
+		for v, s := range row {
+			scale(v, s)
+			VMOVUPS(s, operand.Mem{Base: c, Disp: v * g.bytes()})
+		}
+		if r+1 < len(sums) {
+			ADDQ(ldc, c)
+			nextRow()
+		}
+	}
+}
