@@ -16,7 +16,12 @@ import (
 )
 
 // families lists the functions that make the rows, one per file.
-var families = []func() []*ops.Op{}
+var families = []func() []*ops.Op{
+	// Arithmetic.
+	unaryRows, bitShiftRows, binaryRows, logicalRows, activationRows, clipRows, castRows,
+	reduceRows, argRows, matmulRows, einsumRows, softmaxRows, normRows,
+	// Data movement and control flow.
+}
 
 // Register adds every ONNX operator of this package to the table.
 func Register(t *ops.Table) error {
