@@ -18,18 +18,20 @@ import (
 // generators maps the value of -kernels to the function that emits them. One
 // that leaves avo's context empty writes its files itself.
 var generators = map[string]func(){
-	"ssd/tile":      ssdTile,
-	"ssd/vector":    ssdVector,
-	"conv/rows":     convKernels,
-	"conv/step":     convSteps,
-	"norm/dispatch": normDispatch,
-	"norm/rows":     normKernels,
-	"vec/dispatch":  vecDispatch,
-	"vec/unary":     vecUnary,
-	"vec/binary":    vecBinary,
-	"vec/reduce":    vecReduce,
-	"vec/convert":   vecConvert,
-	"vec/transpose": vecTranspose,
+	"selscan/kernels": selscanKernels,
+	"ssd/tile":        ssdTile,
+	"ssd/vector":      ssdVector,
+	"conv/rows":       convKernels,
+	"conv/step":       convSteps,
+	"norm/dispatch":   normDispatch,
+	"norm/rows":       normKernels,
+	"gemm/kernels":    gemmKernels,
+	"vec/dispatch":    vecDispatch,
+	"vec/unary":       vecUnary,
+	"vec/binary":      vecBinary,
+	"vec/reduce":      vecReduce,
+	"vec/convert":     vecConvert,
+	"vec/transpose":   vecTranspose,
 }
 
 func main() {

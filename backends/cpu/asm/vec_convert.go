@@ -128,22 +128,7 @@ func vecTranspose() {
 		}
 	}
 	for h := range 2 {
-		q := a[4*h : 4*h+4]
-		var t [4]reg.VecVirtual
-		for i := range t {
-			t[i] = YMM()
-		}
-		VUNPCKLPS(q[1], q[0], t[0])
-		VUNPCKHPS(q[1], q[0], t[1])
-		VUNPCKLPS(q[3], q[2], t[2])
-		VUNPCKHPS(q[3], q[2], t[3])
-		for i := range 4 {
-			r := YMM()
-			if i&1 == 0 {
-				VUNPCKLPD(t[2+i/2], t[i/2], r)
-			} else {
-				VUNPCKHPD(t[2+i/2], t[i/2], r)
-			}
+		for i, r := range transpose4(a[4*h : 4*h+4]) {
 			VMOVUPS(r, at(dst, d4, ldd, ldd3, 4*h+i))
 		}
 	}

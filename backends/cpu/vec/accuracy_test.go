@@ -90,7 +90,7 @@ var unaryLimits = []struct {
 	{"Tanh", Tanh, math.Tanh, 3, 0},
 	{"Erf", Erf, math.Erf, 2, 0},
 	{"GELU", GELU, gelu64, 7, 0x1p-142},
-	{"GELUTanh", GELUTanh, geluTanh64, 4, 0x1p-25},
+	{"GELUTanh", GELUTanh, geluTanh64, 6, 0x1p-25},
 	{"ReLU", ReLU, func(x float64) float64 { return max(x, 0) }, 0, 0},
 	{"Neg", Neg, func(x float64) float64 { return -x }, 0, 0},
 	{"Abs", Abs, math.Abs, 0, 0},
