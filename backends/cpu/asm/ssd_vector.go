@@ -216,7 +216,7 @@ func ssdStep(s *simd) {
 	done()
 }
 
-// foldRows sums each of one or four vectors; sum r is lane r of the result.
+// foldRows sums each of at most four vectors; sum r is lane r of the result.
 func foldRows(s *simd, acc []reg.VecVirtual) reg.VecVirtual {
 	var y []reg.VecVirtual
 	for _, v := range acc {

@@ -43,7 +43,7 @@ type stepArgs struct {
 	d, n     int
 }
 
-// linArgs: h = a_t*h + u_t, stored to y_t, over blocks of 64 channels.
+// linArgs: h = a_t*h + u_t, stored to y_t, for w <= 64 channels.
 type linArgs struct {
 	h   *float32 // [64]
 	t   int
@@ -53,6 +53,7 @@ type linArgs struct {
 	ldu int
 	y   *float32
 	ldy int
+	w   int
 }
 
 type lane = [lanes]float32
@@ -106,8 +107,8 @@ func stepPortable(k *stepArgs) {
 	}
 }
 
-// linPortable takes the number of channels; the assembly has 64.
-func linPortable(k *linArgs, w int) {
+func linPortable(k *linArgs) {
+	w := k.w
 	h := rowAt(k.h, 0, w)
 	for t := range k.t {
 		a, u, y := rowAt(k.a, t*k.lda, w), rowAt(k.u, t*k.ldu, w), rowAt(k.y, t*k.ldy, w)

@@ -2,6 +2,6 @@
 
 package selscan
 
-func (c *call) run(k *scanArgs)          { scanPortable(k) }
-func (c *call) step(k *stepArgs)         { stepPortable(k) }
-func (c *linCall) run(k *linArgs, w int) { linPortable(k, w) }
+func (c *call) run(k *scanArgs)   { scanPortable(k) }
+func (c *call) step(k *stepArgs)  { stepPortable(k) }
+func (c *linCall) run(k *linArgs) { linPortable(k) }

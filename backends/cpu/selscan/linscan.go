@@ -108,9 +108,9 @@ func (c *linCall) Do(worker, i int) {
 		h: &h[0], t: c.L,
 		a: &c.A.Data[b*c.A.StrideB+d], lda: c.A.StrideL,
 		u: &c.U.Data[b*c.U.StrideB+d], ldu: c.U.StrideL,
-		y: &c.Y.Data[b*c.Y.StrideB+d], ldy: c.Y.StrideL,
+		y: &c.Y.Data[b*c.Y.StrideB+d], ldy: c.Y.StrideL, w: w,
 	}
-	c.run(&k, w)
+	c.run(&k)
 	if c.HT != nil {
 		copy(c.HT[b*c.C+d:b*c.C+d+w], h)
 	}
