@@ -21,6 +21,9 @@ var families = []func() []*ops.Op{
 	unaryRows, bitShiftRows, binaryRows, logicalRows, activationRows, clipRows, castRows,
 	reduceRows, argRows, matmulRows, einsumRows, softmaxRows, normRows,
 	// Data movement and control flow.
+	shapeRows, reshapeRows, transposeRows, sliceRows, splitRows, concatRows, gatherRows,
+	scatterRows, padRows, expandRows, whereRows, rangeRows, constantRows, cumulativeRows,
+	triluRows, sequenceRows, controlRows,
 }
 
 // Register adds every ONNX operator of this package to the table.
