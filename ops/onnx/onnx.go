@@ -19,7 +19,7 @@ import (
 var families = []func() []*ops.Op{
 	// Arithmetic.
 	unaryRows, bitShiftRows, binaryRows, logicalRows, activationRows, clipRows, castRows,
-	reduceRows, argRows, matmulRows, einsumRows, softmaxRows, normRows,
+	reduceRows, argRows, matmulRows, einsumRows, softmaxRows, normRows, convRows, poolRows,
 	// Data movement and control flow.
 	shapeRows, reshapeRows, transposeRows, sliceRows, splitRows, concatRows, gatherRows,
 	scatterRows, padRows, expandRows, whereRows, rangeRows, constantRows, cumulativeRows,
