@@ -414,6 +414,9 @@ func nonNegative(d Dim, fuel int) bool {
 					return true
 				}
 			}
+			if t.coef > 0 && nonNegative(a.a, fuel-1) && with(Dim{}) { // floor(a/n) >= 0 for a >= 0
+				return true
+			}
 			num := a.a // c*floor(a/n) >= c*a/n for c<0, >= c*(a-n+1)/n for c>0
 			if t.coef > 0 {
 				num = num.Sub(D(n - 1))

@@ -131,7 +131,7 @@ func inferSequenceMap(c *ops.Infer) error {
 	if err != nil {
 		return err
 	}
-	if err := wantSequence(c, 0); err != nil {
+	if _, err := wantSequence(c, 0); err != nil {
 		return err
 	}
 	if len(body.Inputs) != len(c.Node.In) || len(body.Outputs) < len(c.Node.Out) {

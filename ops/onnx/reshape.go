@@ -99,9 +99,6 @@ func inferReshape(c *ops.Infer) error {
 // reshapeTo resolves 0 and -1 in the target of a Reshape.
 func reshapeTo(c *ops.Infer, t graph.Type, target []graph.Dim, allowZero bool) ([]graph.Dim, error) {
 	shape := cloneDims(target)
-	if shape == nil {
-		shape = []graph.Dim{}
-	}
 	minus, rest := -1, graph.D(1)
 	for i, d := range shape {
 		switch {
@@ -128,18 +125,40 @@ func reshapeTo(c *ops.Infer, t graph.Type, target []graph.Dim, allowZero bool) (
 	case minus >= 0 && !ranked:
 		shape[minus] = freshDim(c, 0, minus)
 	case minus >= 0:
-		q, ok := total.DivExact(rest)
-		if !ok && (rest.Is(0) || total.IsConst() && rest.IsConst()) {
-			return nil, c.Errorf("%s does not divide into shape %v", t, target)
-		}
+		q, ok := quotient(t.Shape, slices.Delete(slices.Clone(shape), minus, minus+1))
 		if !ok {
-			q = total.FloorDiv(rest)
+			return nil, c.Errorf("%s does not divide into shape %v", t, target)
 		}
 		shape[minus] = q
 	case ranked && total.IsConst() && rest.IsConst() && total != rest:
 		return nil, c.Errorf("%s has %v elements, shape %v has %v", t, total, target, rest)
 	}
 	return shape, nil
+}
+
+// quotient divides the product of a by the product of b. Lengths that occur on
+// both sides cancel first: that is exact where division of polynomials may not
+// see it. It fails on numbers that do not divide.
+func quotient(a, b []graph.Dim) (graph.Dim, bool) {
+	num, den := slices.Clone(a), graph.D(1)
+	for _, d := range b {
+		if i := slices.Index(num, d); i >= 0 && !d.Is(0) {
+			num = slices.Delete(num, i, i+1)
+		} else {
+			den = den.Mul(d)
+		}
+	}
+	total := graph.D(1)
+	for _, d := range num {
+		total = total.Mul(d)
+	}
+	if q, ok := total.DivExact(den); ok {
+		return q, true
+	}
+	if den.Is(0) || total.IsConst() && den.IsConst() {
+		return graph.Dim{}, false
+	}
+	return total.FloorDiv(den), true
 }
 
 func evalReshape(c *ops.Call) ([]*tensor.Tensor, error) {

@@ -79,10 +79,11 @@ func sequenceRows() []*ops.Op {
 		Doc: "The sequence without the member at position (the last by default).",
 		In:  params("input_sequence", "position?"), Out: params("output_sequence"), Attrs: noAttrs,
 		Infer: func(c *ops.Infer) error {
-			if err := wantSequence(c, 0); err != nil {
+			elem, err := wantSequence(c, 0)
+			if err != nil {
 				return err
 			}
-			c.OutKnown(0, c.Type(0), lengthPlus(c, 0, -1))
+			c.OutKnown(0, sequenceOf(elem), lengthPlus(c, 0, -1))
 			return want(c, 1, indexTypes)
 		},
 		Eval: func(c *ops.Call) ([]*tensor.Tensor, error) {
@@ -102,10 +103,10 @@ func sequenceRows() []*ops.Op {
 		Doc: "The member of the sequence at position; negative positions count from the end.",
 		In:  params("input_sequence", "position"), Out: params("tensor"), Attrs: noAttrs,
 		Infer: func(c *ops.Infer) error {
-			if err := wantSequence(c, 0); err != nil {
+			elem, err := wantSequence(c, 0)
+			if err != nil {
 				return err
 			}
-			elem := *c.Type(0).Elem
 			elem.Shape = slices.Clone(elem.Shape)
 			for i, d := range elem.Shape {
 				if d == anyLength {
@@ -128,7 +129,7 @@ func sequenceRows() []*ops.Op {
 		Doc: "The number of members of the sequence.",
 		In:  params("input_sequence"), Out: params("length"), Attrs: noAttrs,
 		Infer: func(c *ops.Infer) error {
-			if err := wantSequence(c, 0); err != nil {
+			if _, err := wantSequence(c, 0); err != nil {
 				return err
 			}
 			c.OutKnown(0, graph.T(tensor.Int64), lengthPlus(c, 0, 0))
@@ -171,12 +172,21 @@ func sequenceRows() []*ops.Op {
 
 func sequenceOf(elem graph.Type) graph.Type { return graph.Type{DType: tensor.Sequence, Elem: &elem} }
 
-// wantSequence checks that input i is a sequence whose member type is there.
-func wantSequence(c *ops.Infer, i int) error {
-	if t := c.Type(i); t.DType != tensor.Sequence || t.Elem == nil {
-		return c.Errorf("input %s is %s, want a sequence", inputName(c, i), t)
+// wantSequence returns the member type of input i, which must be a sequence.
+func wantSequence(c *ops.Infer, i int) (graph.Type, error) {
+	t := c.Type(i)
+	if t.DType != tensor.Sequence || t.Elem == nil {
+		return t, c.Errorf("input %s is %s, want a sequence", inputName(c, i), t)
 	}
-	return nil
+	elem, err := *t.Elem, error(nil)
+	if k := c.Const(i); k != nil { // the type of a constant is that of its first member
+		for _, m := range k.Elems {
+			if elem, err = joinTypes(c, elem, graph.TypeOf(m), anyAxis); err != nil {
+				return elem, err
+			}
+		}
+	}
+	return elem, nil
 }
 
 // lengthPlus is the known length of sequence input i, plus n.
@@ -199,16 +209,16 @@ func sequenceLen(v *graph.Value) (graph.Dim, bool) {
 }
 
 func inferSequenceInsert(c *ops.Infer) error {
-	if err := wantSequence(c, 0); err != nil {
+	member, err := wantSequence(c, 0)
+	if err != nil {
 		return err
 	}
 	elem := c.Type(1)
 	if l, ok := sequenceLen(c.Node.Input(0)); !ok || !l.Is(0) {
-		var err error
-		if elem, err = joinTypes(c, *c.Type(0).Elem, elem, anyAxis); err != nil {
+		if elem, err = joinTypes(c, member, elem, anyAxis); err != nil {
 			return err
 		}
-	} else if d := c.Type(0).Elem.DType; d != tensor.Undefined && d != elem.DType {
+	} else if d := member.DType; d != tensor.Undefined && d != elem.DType {
 		return c.Errorf("inserting %s into %s", elem, c.Type(0))
 	}
 	c.OutKnown(0, sequenceOf(elem), lengthPlus(c, 0, 1))
@@ -216,10 +226,11 @@ func inferSequenceInsert(c *ops.Infer) error {
 }
 
 func inferConcatFromSequence(c *ops.Infer) error {
-	if err := wantSequence(c, 0); err != nil {
+	elem, err := wantSequence(c, 0)
+	if err != nil {
 		return err
 	}
-	elem, a := *c.Type(0).Elem, c.Node.Attrs
+	a := c.Node.Attrs
 	if !elem.Ranked() {
 		setOut(c, 0, unranked(elem.DType))
 		return nil

@@ -91,9 +91,6 @@ func inferSlice(c *ops.Infer) error {
 		}
 		shape[a] = sliceLen(shape[a], starts[i], ends[i], step)
 	}
-	if shape == nil {
-		shape = []graph.Dim{}
-	}
 	setOut(c, 0, graph.T(t.DType, shape...))
 	carryKnown(c, evalSlice, 0)
 	return nil
