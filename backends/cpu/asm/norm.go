@@ -16,6 +16,7 @@ var (
 	normCenterAdd = vecKernel{"centerAdd", vecShape{"y, x, w, b []float32, mean, rstd, shift float32", "y, x, w, b *float32, n int, mean, rstd, shift float32", ""}}
 	normAddSumSq  = vecKernel{"addSumSq", vecShape{"r, a, b []float32", "r, a, b *float32, n int", "float64"}}
 	normGateSumSq = vecKernel{"gateSumSq", vecShape{"v, x, z []float32", "v, x, z *float32, n int", "float64"}}
+	normSumExact  = vecKernel{"sumExact", vecShape{"x []float32", "x *float32, n int", "float64"}}
 	normDevSumSq  = vecKernel{"devSumSq", vecShape{"x []float32, mean float32", "x *float32, n int, mean float32", "float64"}}
 )
 
@@ -37,22 +38,25 @@ func normKernels() {
 	elementwise(normCenterAdd, 4, false, func(s *simd, in, c regs) reg.VecVirtual {
 		return s.mulAdd(centered(s, in[0], c), in[1], in[2])
 	})
-	summation(normAddSumSq, 32, true, false, func(s *simd, in, _ regs) term {
+	summation(normAddSumSq, sumOptions{width: 32, out: true}, func(s *simd, in, _ regs) term {
 		r := s.add(in[0], in[1])
 		return term{out: r, a: r, b: r}
 	})
-	summation(normGateSumSq, 16, true, false, func(s *simd, in, _ regs) term {
+	summation(normGateSumSq, sumOptions{width: 16, out: true}, func(s *simd, in, _ regs) term {
 		v := s.mul(in[0], silu(s, in[1]))
 		return term{out: v, a: v, b: v}
 	})
-	summation(normDevSumSq, 32, false, true, func(s *simd, in, c regs) term {
+	summation(normSumExact, sumOptions{width: 16, exact: true}, func(s *simd, in, _ regs) term {
+		return term{a: in[0]}
+	})
+	summation(normDevSumSq, sumOptions{width: 32, mask: true}, func(s *simd, in, c regs) term {
 		d := s.sub(in[0], c[0])
 		return term{a: d, b: d}
 	})
 }
 
 func normDispatch() {
-	err := writeDispatch("../norm", "norm", []vecKernel{normScale, normScaleGate, normCenter, normCenterAdd, normAddSumSq, normGateSumSq, normDevSumSq})
+	err := writeDispatch("../norm", "norm", []vecKernel{normScale, normScaleGate, normCenter, normCenterAdd, normAddSumSq, normGateSumSq, normSumExact, normDevSumSq})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "asm:", err)
 		os.Exit(1)

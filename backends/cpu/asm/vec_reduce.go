@@ -16,12 +16,17 @@ type term struct {
 	a, b reg.VecVirtual
 }
 
-// summation emits the twins of a kernel that returns a float64 sum, over width
-// lanes (a multiple of 16) that are the same for both instruction sets, as is
-// the order in which they are folded. With out, the first pointer is an output.
-// If mask is set the term does not vanish for zero inputs and the tail lanes
-// are cleared.
-func summation(k vecKernel, width int, out, mask bool, body func(s *simd, in, scalar regs) term) {
+type sumOptions struct {
+	width int  // lanes, a multiple of 16
+	out   bool // the first pointer is an output
+	mask  bool // the term does not vanish for zero inputs: clear the tail lanes
+	exact bool // add each term in float64 (terms without b)
+}
+
+// summation emits the twins of a kernel that returns a float64 sum. The lanes
+// and the order in which they are folded are the same for both instruction sets.
+func summation(k vecKernel, opt sumOptions, body func(s *simd, in, scalar regs) term) {
+	width, out, mask := opt.width, opt.out, opt.mask
 	both(func(s *simd) {
 		s.start(k)
 		pointers, scalars := k.params()
@@ -48,9 +53,30 @@ func summation(k vecKernel, width int, out, mask bool, body func(s *simd, in, sc
 			wide[j] = s.reg()
 		}
 		clear := func(rs regs) {
+			if opt.exact && &rs[0] == &acc[0] {
+				return
+			}
 			for _, r := range rs {
 				VXORPS(r, r, r)
 			}
+		}
+		// addWide adds the lanes of r in float64.
+		addWide := func(r reg.VecVirtual, j int) {
+			d := s.reg()
+			if s.wide {
+				VCVTPS2PD(r.AsY(), d)
+				VADDPD(d, wide[2*j], wide[2*j])
+				h := YMM()
+				VEXTRACTF32X8(operand.U8(1), r, h)
+				VCVTPS2PD(h, d)
+			} else {
+				VCVTPS2PD(r.AsX(), d)
+				VADDPD(d, wide[2*j], wide[2*j])
+				h := XMM()
+				VEXTRACTF128(operand.U8(1), r, h)
+				VCVTPS2PD(h, d)
+			}
+			VADDPD(d, wide[2*j+1], wide[2*j+1])
 		}
 		vector := func(j int, m *tailMask) {
 			var in regs
@@ -67,30 +93,22 @@ func summation(k vecKernel, width int, out, mask bool, body func(s *simd, in, sc
 			if m != nil && mask {
 				t.a = s.keep(m.r, t.a)
 			}
-			if t.b == nil {
+			switch {
+			case opt.exact:
+				addWide(t.a, j)
+			case t.b == nil:
 				VADDPS(t.a, acc[j], acc[j])
-			} else {
+			default:
 				s.fma(acc[j], t.a, t.b)
 			}
 		}
 		s.learn(12, func() { vector(0, nil) })
 		fold := func() {
+			if opt.exact {
+				return
+			}
 			for j, r := range acc {
-				d := s.reg()
-				if s.wide {
-					VCVTPS2PD(r.AsY(), d)
-					VADDPD(d, wide[2*j], wide[2*j])
-					h := YMM()
-					VEXTRACTF32X8(operand.U8(1), r, h)
-					VCVTPS2PD(h, d)
-				} else {
-					VCVTPS2PD(r.AsX(), d)
-					VADDPD(d, wide[2*j], wide[2*j])
-					h := XMM()
-					VEXTRACTF128(operand.U8(1), r, h)
-					VCVTPS2PD(h, d)
-				}
-				VADDPD(d, wide[2*j+1], wide[2*j+1])
+				addWide(r, j)
 			}
 		}
 		steps := GP64()
@@ -283,10 +301,10 @@ func constantAll(s *simd, bits uint32) reg.VecVirtual {
 
 func vecReduce() {
 	ConstraintExpr("amd64,!purego")
-	summation(vecKernel{"sum", shapeReduce1}, 32, false, false, func(s *simd, in, _ regs) term { return term{a: in[0]} })
-	summation(vecKernel{"sumSq", shapeReduce1}, 32, false, false, func(s *simd, in, _ regs) term { return term{a: in[0], b: in[0]} })
-	summation(vecKernel{"dot", shapeReduce2}, 32, false, false, func(s *simd, in, _ regs) term { return term{a: in[0], b: in[1]} })
-	summation(vecKernel{"expSum", shapeExpSum}, 16, true, true, func(s *simd, in, c regs) term {
+	summation(vecKernel{"sum", shapeReduce1}, sumOptions{width: 32}, func(s *simd, in, _ regs) term { return term{a: in[0]} })
+	summation(vecKernel{"sumSq", shapeReduce1}, sumOptions{width: 32}, func(s *simd, in, _ regs) term { return term{a: in[0], b: in[0]} })
+	summation(vecKernel{"dot", shapeReduce2}, sumOptions{width: 32}, func(s *simd, in, _ regs) term { return term{a: in[0], b: in[1]} })
+	summation(vecKernel{"expSum", shapeExpSum}, sumOptions{width: 16, out: true, mask: true}, func(s *simd, in, c regs) term {
 		y := expOf(s, s.sub(in[0], c[0]), false)
 		return term{out: y, a: y}
 	})

@@ -74,6 +74,16 @@ func gateSumSqISA(v, x, z []float32) float64 {
 	return gateSumSqPortable(v, x, z)
 }
 
+func sumExactISA(x []float32) float64 {
+	switch isa.Current() {
+	case isa.AVX512:
+		return sumExactAVX512(unsafe.SliceData(x), len(x))
+	case isa.AVX2:
+		return sumExactAVX2(unsafe.SliceData(x), len(x))
+	}
+	return sumExactPortable(x)
+}
+
 func devSumSqISA(x []float32, mean float32) float64 {
 	switch isa.Current() {
 	case isa.AVX512:

@@ -14,4 +14,5 @@ func centerAddISA(y, x, w, b []float32, mean, rstd, shift float32) {
 }
 func addSumSqISA(r, a, b []float32) float64         { return addSumSqPortable(r, a, b) }
 func gateSumSqISA(v, x, z []float32) float64        { return gateSumSqPortable(v, x, z) }
+func sumExactISA(x []float32) float64               { return sumExactPortable(x) }
 func devSumSqISA(x []float32, mean float32) float64 { return devSumSqPortable(x, mean) }

@@ -41,7 +41,7 @@ func AddRMSNorm(y, r, a, b, w []float32, rows, d, ldy, ldr, lda, ldb int, eps fl
 func LayerNorm(y, x, w, b []float32, rows, d, ldy, ldx int, eps float32) {
 	for r := range rows {
 		xr, yr := x[r*ldx:][:d], y[r*ldy:][:d]
-		mean := vec.Sum64(xr) / float64(d)
+		mean := sumExactISA(xr) / float64(d)
 		m := float32(mean)
 		// The deviations are taken from the rounded mean and corrected.
 		off := mean - float64(m)

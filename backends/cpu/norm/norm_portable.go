@@ -1,6 +1,10 @@
 package norm
 
-import "math"
+import (
+	"math"
+
+	"github.com/ssdc-go/ssdc/backends/cpu/vec"
+)
 
 func silu64(x float64) float64 {
 	if x < 0 {
@@ -62,3 +66,5 @@ func devSumSqPortable(x []float32, mean float32) float64 {
 	}
 	return ss
 }
+
+func sumExactPortable(x []float32) float64 { return vec.Sum64(x) }

@@ -41,6 +41,12 @@ func gateSumSqAVX512(v *float32, x *float32, z *float32, n int) float64
 func gateSumSqAVX2(v *float32, x *float32, z *float32, n int) float64
 
 //go:noescape
+func sumExactAVX512(x *float32, n int) float64
+
+//go:noescape
+func sumExactAVX2(x *float32, n int) float64
+
+//go:noescape
 func devSumSqAVX512(x *float32, n int, mean float32) float64
 
 //go:noescape

@@ -1557,6 +1557,159 @@ sum:
 	VZEROUPPER
 	RET
 
+// func sumExactAVX512(x *float32, n int) float64
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV, SSE2
+TEXT ·sumExactAVX512(SB), NOSPLIT, $0-24
+	MOVQ   x+0(FP), AX
+	MOVQ   n+8(FP), CX
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+
+block:
+	CMPQ    CX, $0x00000010
+	JB      rest
+	MOVQ    CX, DX
+	SHRQ    $0x04, DX
+	MOVQ    $0x00000020, BX
+	CMPQ    DX, BX
+	CMOVQHI BX, DX
+	MOVQ    DX, BX
+	SHLQ    $0x04, BX
+	SUBQ    BX, CX
+
+inner:
+	VMOVUPS       (AX), Z2
+	VCVTPS2PD     Y2, Z3
+	VADDPD        Z3, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z2, Y2
+	VCVTPS2PD     Y2, Z3
+	VADDPD        Z3, Z1, Z1
+	ADDQ          $0x00000040, AX
+	DECQ          DX
+	JNE           inner
+	JMP           block
+
+rest:
+	TESTQ         CX, CX
+	JE            sum
+	XORQ          DX, DX
+	SUBQ          $0x00000000, CX
+	CMOVQLT       DX, CX
+	MOVQ          $0x00000010, DX
+	CMPQ          CX, DX
+	CMOVQGT       DX, CX
+	MOVQ          $0x00000001, DX
+	SHLXQ         CX, DX, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	VMOVUPS.Z     (AX), K1, Z2
+	VCVTPS2PD     Y2, Z3
+	VADDPD        Z3, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z2, Y2
+	VCVTPS2PD     Y2, Z3
+	VADDPD        Z3, Z1, Z1
+
+sum:
+	VADDPD        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPD        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPD        X1, X0, X0
+	VPERMILPD     $0x01, X0, X1
+	VADDSD        X1, X0, X0
+	MOVSD         X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func sumExactAVX2(x *float32, n int) float64
+// Requires: AVX, CMOV, SSE2
+TEXT ·sumExactAVX2(SB), NOSPLIT, $0-24
+	MOVQ   x+0(FP), AX
+	MOVQ   n+8(FP), CX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+block:
+	CMPQ    CX, $0x00000010
+	JB      rest
+	MOVQ    CX, DX
+	SHRQ    $0x04, DX
+	MOVQ    $0x00000020, BX
+	CMPQ    DX, BX
+	CMOVQHI BX, DX
+	MOVQ    DX, BX
+	SHLQ    $0x04, BX
+	SUBQ    BX, CX
+
+inner:
+	VMOVUPS      (AX), Y4
+	VCVTPS2PD    X4, Y5
+	VADDPD       Y5, Y0, Y0
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y5
+	VADDPD       Y5, Y1, Y1
+	VMOVUPS      32(AX), Y4
+	VCVTPS2PD    X4, Y5
+	VADDPD       Y5, Y2, Y2
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y5
+	VADDPD       Y5, Y3, Y3
+	ADDQ         $0x00000040, AX
+	DECQ         DX
+	JNE          inner
+	JMP          block
+
+rest:
+	TESTQ        CX, CX
+	JE           sum
+	XORQ         DX, DX
+	MOVQ         CX, BX
+	SUBQ         $0x00000000, BX
+	CMOVQLT      DX, BX
+	MOVQ         $0x00000008, DX
+	CMPQ         BX, DX
+	CMOVQGT      DX, BX
+	LEAQ         window<>+0(SB), SI
+	MOVQ         $0x00000008, DX
+	SUBQ         BX, DX
+	VMOVDQU      (SI)(DX*4), Y4
+	VMASKMOVPS   (AX), Y4, Y4
+	VCVTPS2PD    X4, Y5
+	VADDPD       Y5, Y0, Y0
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y5
+	VADDPD       Y5, Y1, Y1
+	XORQ         DX, DX
+	SUBQ         $0x00000008, CX
+	CMOVQLT      DX, CX
+	MOVQ         $0x00000008, DX
+	CMPQ         CX, DX
+	CMOVQGT      DX, CX
+	LEAQ         window<>+0(SB), BX
+	MOVQ         $0x00000008, DX
+	SUBQ         CX, DX
+	VMOVDQU      (BX)(DX*4), Y4
+	VMASKMOVPS   32(AX), Y4, Y4
+	VCVTPS2PD    X4, Y5
+	VADDPD       Y5, Y2, Y2
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y5
+	VADDPD       Y5, Y3, Y3
+
+sum:
+	VADDPD       Y2, Y0, Y0
+	VADDPD       Y3, Y1, Y1
+	VADDPD       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPD       X1, X0, X0
+	VPERMILPD    $0x01, X0, X1
+	VADDSD       X1, X0, X0
+	MOVSD        X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
 // func devSumSqAVX512(x *float32, n int, mean float32) float64
 // Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV, SSE2
 TEXT ·devSumSqAVX512(SB), NOSPLIT, $0-32
