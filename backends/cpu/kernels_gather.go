@@ -1,0 +1,58 @@
+package cpu
+
+import (
+	"fmt"
+
+	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+)
+
+// gatherKernels copy slices by index: embeddings, selections.
+func gatherKernels() []*Kernel {
+	return []*Kernel{{
+		Op: onnx("Gather", 1), Name: "copy",
+		Accepts: func(n *graph.Node, t backends.Target) error {
+			if d := n.In[1].Type.DType; d != tensor.Int64 && d != tensor.Int32 || !n.In[1].Type.Ranked() {
+				return fmt.Errorf("indices are %s", n.In[1].Type)
+			}
+			return movable(n, t)
+		},
+		Lower: func(b *Bind, n *graph.Node) (Step, error) {
+			dst, src, idx := b.Out(0), b.In(0), b.In(1)
+			axis, ok := axisOf(n.Attrs.Int("axis", 0), len(src.Shape))
+			if !ok {
+				return nil, fmt.Errorf("axis %d of %v", n.Attrs.Int("axis", 0), src.Shape)
+			}
+			outer, length := product(src.Shape[:axis]), src.Shape[axis]
+			width := product(src.Shape[axis+1:]) * src.DType.Size()
+			count := idx.Len()
+			if dst.span() != outer*count*width {
+				return nil, fmt.Errorf("gathering %d of %v along axis %d does not give %v", count, src.Shape, axis, dst.Shape)
+			}
+			at := func(i int) int64 {
+				if idx.DType == tensor.Int32 {
+					return int64(View[int32](idx)[i])
+				}
+				return View[int64](idx)[i]
+			}
+			copies := b.Split(outer*count, max(1, lightGrain*4/max(width, 1)), func(lo, hi int) {
+				for k := lo; k < hi; k++ {
+					i := int(at(k % count))
+					if i < 0 {
+						i += length
+					}
+					copy(dst.Raw[k*width:(k+1)*width], src.Raw[(k/count*length+i)*width:])
+				}
+			})
+			return func() error {
+				for i := range count {
+					if j := at(i); j < -int64(length) || j >= int64(length) {
+						return fmt.Errorf("%s: index %d at position %d is outside [%d,%d)", n, j, i, -length, length)
+					}
+				}
+				return copies()
+			}, nil
+		},
+	}}
+}
