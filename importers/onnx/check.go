@@ -24,6 +24,7 @@ type MissingOp struct {
 	Opset                  int
 	Nodes                  []string // names of the first few nodes
 	Count                  int
+	Since                  int // the oldest version that the table has, newer than Opset; 0: none
 }
 
 // String prints com.example.Foo (opset 1; 3 nodes: "a", "b", "c").
@@ -39,6 +40,9 @@ func (m MissingOp) String() string {
 	}
 	if m.Count == 1 {
 		plural = ""
+	}
+	if m.Since > 0 {
+		list += fmt.Sprintf("; known from opset %d on: convert the model with onnx.version_converter", m.Since)
 	}
 	return fmt.Sprintf("%s (opset %d; %d node%s: %s)", name, m.Opset, m.Count, plural, list)
 }
@@ -76,7 +80,7 @@ func (im *importer) missing(g *graph.Graph) error {
 		k := key{funcKey{n.Op.Domain, n.Op.Name, p.Overload}, im.opsetOf[n]}
 		m := found[k]
 		if m == nil {
-			m = &MissingOp{Domain: k.domain, Name: k.name, Overload: k.overload, Opset: k.opset}
+			m = &MissingOp{Domain: k.domain, Name: k.name, Overload: k.overload, Opset: k.opset, Since: im.oldest(k.domain, k.name, k.opset)}
 			found[k] = m
 		}
 		if m.Count++; len(m.Nodes) < shownNodes {
@@ -92,6 +96,16 @@ func (im *importer) missing(g *graph.Graph) error {
 	}
 	sort.Slice(e.Ops, func(i, j int) bool { return e.Ops[i].String() < e.Ops[j].String() })
 	return e
+}
+
+// oldest is the first version of an operator after an opset, 0 when there is none.
+func (im *importer) oldest(domain, name string, after int) int {
+	for v := after + 1; v <= MaxOpset; v++ {
+		if r := im.table.Resolve(domain, name, v); r != nil {
+			return r.ID.Since
+		}
+	}
+	return 0
 }
 
 // infer types the nodes in order and compares with what the file declares.

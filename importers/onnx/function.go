@@ -53,11 +53,7 @@ func opsets(list []*proto.OperatorSetIdProto) (map[string]int, error) {
 }
 
 func (im *importer) checkOpset(m map[string]int) error {
-	v, listed := m[""]
-	switch {
-	case listed && v < MinOpset:
-		return fmt.Errorf("opset %d is older than %d; convert the model with onnx.version_converter", v, MinOpset)
-	case v > MaxOpset && !im.opt.AnyOpset:
+	if v := m[""]; v > MaxOpset && !im.opt.AnyOpset {
 		return fmt.Errorf("opset %d is newer than %d, the newest this version of ssdc knows; export with an older opset", v, MaxOpset)
 	}
 	return nil

@@ -20,12 +20,11 @@ import (
 	"github.com/ssdc-go/ssdc/ops"
 )
 
-// Opsets of the domain ai.onnx that the importer accepts. Before 7 operators
-// broadcast by attributes; after MaxOpset meanings may have changed.
-const (
-	MinOpset = 7
-	MaxOpset = 28 // ONNX 1.23
-)
+// MaxOpset is the newest opset of the domain ai.onnx (ONNX 1.22) whose operators
+// package ops/onnx knows; later ones may have changed what an operator means.
+// There is no oldest: most operators have rows from opset 7 on, and a model that
+// uses an older version of one is told so.
+const MaxOpset = 27
 
 // Options change how a model is read. Nil means the defaults.
 type Options struct {
