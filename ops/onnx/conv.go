@@ -219,7 +219,7 @@ func (w window) grown(a graph.Attrs, i int, in graph.Dim) (out, padding graph.Di
 	default:
 		return full.Sub(graph.D(int64(w.begin[i] + w.end[i]))), graph.D(0)
 	}
-	return out, full.Sub(out)
+	return out, full.Sub(out).Max(graph.D(0)) // asked for more than there is: zeros at the end
 }
 
 func evalConvTranspose(c *ops.Call) ([]*tensor.Tensor, error) {

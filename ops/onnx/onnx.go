@@ -20,6 +20,7 @@ var families = []func() []*ops.Op{
 	// Arithmetic.
 	unaryRows, bitShiftRows, binaryRows, logicalRows, activationRows, clipRows, castRows,
 	reduceRows, argRows, matmulRows, einsumRows, softmaxRows, normRows, convRows, poolRows,
+	channelNormRows, attentionRows, linearAttentionRows,
 	// Data movement and control flow.
 	shapeRows, reshapeRows, transposeRows, sliceRows, splitRows, concatRows, gatherRows,
 	scatterRows, padRows, expandRows, whereRows, rangeRows, constantRows, cumulativeRows,
