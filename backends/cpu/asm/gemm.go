@@ -11,8 +11,6 @@ import (
 const (
 	gemmPanelBytes = 4 * 32 // one row of a panel of B
 	gemmUnroll     = 4      // steps of k per turn of the loop
-	// gemmAhead is how far, in bytes, the streaming kernels fetch B ahead.
-	gemmAhead = 16 * gemmPanelBytes
 )
 
 // gemmKernels emits the matrix kernels of package gemm: 1 to 14 rows by 32
@@ -141,10 +139,6 @@ func (g gemmEmitter) pass(index, first, n int) {
 	}
 	spread := []reg.VecVirtual{g.vec(), g.vec()} // one element of A in every lane
 	step := func(u int) {
-		if g.rows <= 8 && index == 0 {
-			PREFETCHT0(operand.Mem{Base: b, Disp: u*gemmPanelBytes + gemmAhead})
-			PREFETCHT0(operand.Mem{Base: b, Disp: u*gemmPanelBytes + gemmAhead + 64})
-		}
 		for v, c := range columns {
 			VMOVUPS(operand.Mem{Base: b, Disp: u*gemmPanelBytes + v*g.bytes()}, c)
 		}
