@@ -15,6 +15,12 @@ func inferLoop(c *ops.Infer) error {
 	if err != nil {
 		return err
 	}
+	if err := want(c, 0, indexTypes); err != nil {
+		return err
+	}
+	if err := want(c, 1, boolType); err != nil {
+		return err
+	}
 	n := c.Node
 	carry := max(len(n.In)-2, 0)
 	scans := len(body.Outputs) - 1 - carry

@@ -24,7 +24,8 @@ var families = []func() []*ops.Op{
 	// Data movement and control flow.
 	shapeRows, reshapeRows, transposeRows, sliceRows, splitRows, concatRows, gatherRows,
 	scatterRows, padRows, expandRows, whereRows, rangeRows, constantRows, cumulativeRows,
-	triluRows, sequenceRows, controlRows,
+	triluRows, sequenceRows, controlRows, topkRows, nonzeroRows, onehotRows, uniqueRows,
+	spacedepthRows, reverseRows, optionalRows,
 }
 
 // Register adds every ONNX operator of this package to the table.

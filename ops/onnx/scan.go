@@ -184,6 +184,9 @@ func inferScan8(c *ops.Infer) error {
 	if err != nil {
 		return err
 	}
+	if err := want(c, 0, indexTypes); err != nil {
+		return err
+	}
 	allowed := outerSymbols(n, body)
 	batch, steps := freshDim(c, 0, 0), freshDim(c, 0, 1)
 	for i := range states + inputs {
