@@ -333,7 +333,11 @@ func ssdMix(s *simd) {
 		}
 		Label("noSkip" + suffix)
 		ldy := a.bytes(fLdy)
-		t.rowsAt(offset(y, ldy, row, col), ldy, func(m operand.Mem, r reg.VecVirtual) { VMOVUPS(r, m) })
+		t.rowsAt(offset(y, ldy, row, col), ldy, func(m operand.Mem, r reg.VecVirtual) {
+			VMOVUPS(r, m)
+			m.Disp += rowBytes // the next panel's rows
+			PREFETCHT0(m)
+		})
 	})
 	for _, p := range []struct {
 		base  reg.GPVirtual

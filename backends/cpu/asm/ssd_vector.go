@@ -92,6 +92,10 @@ func ssdPack(s *simd) {
 		masks = append(masks, s.tail(n))
 	}
 	Label("row")
+	// The next panel, of this head or the next, lies beside this one; rows are
+	// too far apart for the hardware to guess.
+	PREFETCHT0(operand.Mem{Base: src, Disp: rowBytes})
+	PREFETCHT0(operand.Mem{Base: src, Disp: rowBytes + 64})
 	f := s.reg()
 	VBROADCASTSS(operand.Mem{Base: w}, f)
 	for j := range masks {

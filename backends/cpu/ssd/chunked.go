@@ -6,7 +6,11 @@ import (
 	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 )
 
-// chunked carries heads [h0,h1) of group g of batch row b through the length.
+// headRange is the work of one task: columns [p0,p1) of heads [h0,h1), all of
+// group g, of batch row b. p0 is a multiple of 32.
+type headRange struct{ b, g, h0, h1, p0, p1 int }
+
+// chunked carries a range of heads through the length.
 //
 // Per chunk (l, s are positions in it, cum the inclusive sum of a from its
 // start, S the state before it), after section 6 of the paper:
@@ -18,16 +22,16 @@ import (
 //
 // States live as [P/32][N][32] panels while the chunks run: every product then
 // has a row-major left side read by broadcast and 32-column panels on the right.
-func (c *call) chunked(m []float32, b, g, h0, h1 int) {
+func (c *call) chunked(m []float32, r headRange) {
 	P, N := c.P, c.N
-	heads := h1 - h0
+	b, h0, heads := r.b, r.h0, r.h1-r.h0
 	size := c.pp * c.n8 * tileCols
 	known := c.H0 != nil // the state may differ from zero
 	states := m[c.state : c.state+heads*size]
 	clear(states)
 	if known {
 		for j := range heads {
-			c.loadState(states[j*size:(j+1)*size], c.H0[(b*c.H+h0+j)*P*N:])
+			c.loadState(states[j*size:(j+1)*size], c.H0[(b*c.H+h0+j)*P*N:], r.p0, r.p1)
 		}
 	}
 	end := c.segmentEnd(b, 0)
@@ -39,30 +43,30 @@ func (c *call) chunked(m []float32, b, g, h0, h1 int) {
 		}
 		q := min(c.q, end-t)
 		wanted := t+q < end || (t+q == c.L && c.HT != nil)
-		c.scoreChunk(m, b, g, t, q)
+		c.scoreChunk(m, b, r.g, t, q)
 		c.stageDt(m, b, t, q, h0, heads)
 		for j := range heads {
-			c.headChunk(m, states[j*size:(j+1)*size], b, t, q, h0+j, j, heads, known, wanted)
+			c.headChunk(m, states[j*size:(j+1)*size], r, chunk{t, q, known, wanted}, j)
 		}
 		known = true
 		t += q
 	}
 	if c.HT != nil {
 		for j := range heads {
-			c.storeState(c.HT[(b*c.H+h0+j)*P*N:], states[j*size:(j+1)*size])
+			c.storeState(c.HT[(b*c.H+h0+j)*P*N:], states[j*size:(j+1)*size], r.p0, r.p1)
 		}
 	}
 }
 
-func (c *call) loadState(panels, h []float32) {
-	for p := 0; p < c.P; p += tileCols {
-		vec.Transpose2D(panels[p/tileCols*c.n8*tileCols:], tileCols, h[p*c.N:], c.N, min(tileCols, c.P-p), c.N)
+func (c *call) loadState(panels, h []float32, p0, p1 int) {
+	for p := p0; p < p1; p += tileCols {
+		vec.Transpose2D(panels[p/tileCols*c.n8*tileCols:], tileCols, h[p*c.N:], c.N, min(tileCols, p1-p), c.N)
 	}
 }
 
-func (c *call) storeState(h, panels []float32) {
-	for p := 0; p < c.P; p += tileCols {
-		vec.Transpose2D(h[p*c.N:], c.N, panels[p/tileCols*c.n8*tileCols:], tileCols, c.N, min(tileCols, c.P-p))
+func (c *call) storeState(h, panels []float32, p0, p1 int) {
+	for p := p0; p < p1; p += tileCols {
+		vec.Transpose2D(h[p*c.N:], c.N, panels[p/tileCols*c.n8*tileCols:], tileCols, c.N, min(tileCols, p1-p))
 	}
 }
 
@@ -151,13 +155,21 @@ func (c *call) decays(m []float32, b, t, q, h, j, heads int) float32 {
 	return float32(math.Exp(cum))
 }
 
-// headChunk adds one chunk of one head; j is its index in the block.
-func (c *call) headChunk(m, state []float32, b, t, q, h, j, heads int, known, wanted bool) {
+// chunk is q steps from t. known: the state before it may differ from zero;
+// wanted: the state after it is needed.
+type chunk struct {
+	t, q          int
+	known, wanted bool
+}
+
+// headChunk adds one chunk of head h0+j of the range.
+func (c *call) headChunk(m, state []float32, r headRange, k chunk, j int) {
 	P, N := c.P, c.N
 	if P == 0 {
 		return
 	}
-	total := c.decays(m, b, t, q, h, j, heads)
+	b, t, q, h := r.b, k.t, k.q, r.h0+j
+	total := c.decays(m, b, t, q, h, j, r.h1-r.h0)
 	w := weightArgs{
 		scores: &m[c.scores], out: &m[c.weights], ld: c.ql,
 		hi: &m[c.hi], lo: &m[c.lo], dt: &m[c.dt], q: q,
@@ -166,9 +178,9 @@ func (c *call) headChunk(m, state []float32, b, t, q, h, j, heads int, known, wa
 	xat := b*c.X.StrideB + t*c.X.StrideL + h*P
 	yat := b*c.Y.StrideB + t*c.Y.StrideL + h*P
 	panel := c.q8 * tileCols
-	for p := 0; p < P; p += tileCols {
+	for p := r.p0; p < r.p1; p += tileCols {
 		i := p / tileCols
-		cols := min(tileCols, P-p)
+		cols := min(tileCols, r.p1-p)
 		x, xw := m[c.x+i*panel:c.x+(i+1)*panel], m[c.xw+i*panel:c.xw+(i+1)*panel]
 		pk := packArgs{src: &c.X.Data[xat+p], lds: c.X.StrideL, x: &x[0], xw: &xw[0], w: &m[c.fade], q: q, cols: cols}
 		c.pack(&pk)
@@ -178,19 +190,19 @@ func (c *call) headChunk(m, state []float32, b, t, q, h, j, heads int, known, wa
 			weights: &m[c.weights], ldw: c.ql, x: &x[0], grow: &m[c.grow],
 			y: &c.Y.Data[yat+p], ldy: c.Y.StrideL, tiles: q / tileRows,
 		}
-		if known && N > 0 {
+		if k.known && N > 0 {
 			mix.c, mix.ldc, mix.n, mix.state = &m[c.c], N, N, &sp[0]
 		}
 		if c.D != nil {
 			skip := m[c.skip+p : c.skip+p+tileCols]
-			for k := range cols {
-				skip[k] = c.skipAt(h, p+k)
+			for i := range cols {
+				skip[i] = c.skipAt(h, p+i)
 			}
 			mix.skip = &skip[0]
 		}
 		c.mixEdges(m, &mix, q, cols)
 
-		if wanted && N > 0 {
+		if k.wanted && N > 0 {
 			ab := absorbArgs{
 				bt: &m[c.bt], ldb: c.ql, xw: &xw[0], q: q, state: &sp[0], decay: total, tiles: c.n8 / tileRows,
 			}
@@ -200,7 +212,7 @@ func (c *call) headChunk(m, state []float32, b, t, q, h, j, heads int, known, wa
 	if c.Z.Data != nil {
 		for s := range q {
 			at := yat + s*c.Y.StrideL
-			c.gate(c.Y.Data[at:at+P], b, t+s, h)
+			c.gate(c.Y.Data[at+r.p0:at+r.p1], b, t+s, h, r.p0)
 		}
 	}
 }

@@ -71,14 +71,14 @@ func (c *call) recurrent(m []float32, b, h int) {
 				vec.MulAdd(y, x, c.D[h*P:h*P+P], y)
 			}
 		}
-		c.gate(y, b, t, h)
+		c.gate(y, b, t, h, 0)
 	}
 }
 
-// gate multiplies y by silu(z).
-func (c *call) gate(y []float32, b, t, h int) {
+// gate multiplies y, which starts at column p of head h, by silu(z).
+func (c *call) gate(y []float32, b, t, h, p int) {
 	if c.Z.Data != nil {
-		at := b*c.Z.StrideB + t*c.Z.StrideL + h*c.P
+		at := b*c.Z.StrideB + t*c.Z.StrideL + h*c.P + p
 		vec.SiLUMul(y, y, c.Z.Data[at:at+len(y)])
 	}
 }

@@ -150,6 +150,8 @@ func TestWorkers(t *testing.T) {
 			{B: 1, L: 77, H: 24, P: 40, G: 1, N: 20},
 			{B: 3, L: 40, H: 6, P: 16, G: 2, N: 16},
 			{B: 2, L: 1, H: 5, P: 16, G: 5, N: 48},
+			{B: 1, L: 50, H: 1, P: 100, G: 1, N: 16},
+			{B: 1, L: 50, H: 1, P: 1, G: 1, N: 16},
 		} {
 			var first []float32
 			for _, workers := range []int{1, 2, 3, 16} {
@@ -210,6 +212,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+	s.L = 40
 	p := newProblem(rand.New(rand.NewPCG(1, 1)), s, options{})
 	if Run(nil, &p.Args, NewWorkspace(1, Shape{B: 1, L: 1, H: 1, P: 1, G: 1, N: 1})) == nil {
 		t.Error("small workspace accepted")

@@ -204,7 +204,7 @@ DATA k0000007f<>+24(SB)/8, $0x0000007f0000007f
 GLOBL k0000007f<>(SB), RODATA|NOPTR, $32
 
 // func packAVX512(a *byte)
-// Requires: AVX, AVX512F, BMI2, CMOV
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
 TEXT ·packAVX512(SB), NOSPLIT, $0-8
 	MOVQ    a+0(FP), AX
 	MOVQ    (AX), CX
@@ -236,6 +236,8 @@ TEXT ·packAVX512(SB), NOSPLIT, $0-8
 	KMOVW   R9, K2
 
 row:
+	PREFETCHT0   128(CX)
+	PREFETCHT0   192(CX)
 	VBROADCASTSS (DI), Z0
 	VMOVUPS.Z    (CX), K1, Z1
 	VMOVUPS      Z1, (BX)
@@ -255,7 +257,7 @@ row:
 	RET
 
 // func packAVX2(a *byte)
-// Requires: AVX, CMOV
+// Requires: AVX, CMOV, MMX+
 TEXT ·packAVX2(SB), NOSPLIT, $0-8
 	MOVQ    a+0(FP), AX
 	MOVQ    (AX), CX
@@ -305,6 +307,8 @@ TEXT ·packAVX2(SB), NOSPLIT, $0-8
 	VMOVDQU (R10)(R9*4), Y3
 
 row:
+	PREFETCHT0   128(CX)
+	PREFETCHT0   192(CX)
 	VBROADCASTSS (DI), Y4
 	VMASKMOVPS   (CX), Y0, Y5
 	VMOVUPS      Y5, (BX)

@@ -26,7 +26,7 @@ func (a *Args) Shape() Shape {
 const defaultChunk = 32
 
 // recurrentMax is the longest L at which stepping beats a padded chunk.
-const recurrentMax = 2
+const recurrentMax = 6
 
 // Choose resolves Auto and the chunk size (0 for Recurrent). It looks at the
 // shape only, so that results do not depend on the machine's load or workers.
@@ -151,7 +151,9 @@ type call struct {
 	layout
 	ws     *Workspace
 	isa    isa.ISA
-	blocks int // tasks per (b, g)
+	blocks int // head blocks per (b, g)
+	split  int // tasks per head block, each with some panels of P
+	units  int // (b, h) per task when recurrent
 }
 
 // Run computes a. It allocates nothing when ws fits the shape; a nil ws makes
@@ -188,10 +190,20 @@ func Run(p *pool.Pool, a *Args, ws *Workspace) error {
 	ws.call = call{Args: a, layout: lay, ws: ws, isa: isa.Current()}
 	c := &ws.call
 	hpg := a.H / a.G
-	n := a.B * a.H
-	if lay.algo != Recurrent {
+	n := 0
+	if lay.algo == Recurrent {
+		// Enough elements to be worth claiming, enough tasks to balance.
+		const worth = 1 << 13
+		c.units = max(1, min(worth/max(a.P*a.N, 1), a.B*a.H/(4*workers)))
+		n = (a.B*a.H + c.units - 1) / c.units
+	} else {
 		c.blocks = headBlocks(a.B*a.G, hpg, workers)
 		n = a.B * a.G * c.blocks
+		c.split = 1
+		if n < workers {
+			c.split = max(1, min(lay.pp, (workers+n-1)/n))
+		}
+		n *= c.split
 	}
 	if p == nil || n == 1 {
 		for i := range n {
@@ -220,19 +232,26 @@ func headBlocks(n, hpg, workers int) int {
 	return k
 }
 
-// Do runs one task: a (b, h) when recurrent, else a block of heads of a (b, g).
+// Do runs one task: some (b, h) when recurrent, else a block of heads of a
+// (b, g), and of those perhaps only some panels.
 func (c *call) Do(worker, i int) {
 	m := c.ws.scratch(worker)
 	if c.algo == Recurrent {
-		c.recurrent(m, i/c.H, i%c.H)
+		for u := i * c.units; u < min((i+1)*c.units, c.B*c.H); u++ {
+			c.recurrent(m, u/c.H, u%c.H)
+		}
 		return
 	}
-	hpg := c.H / c.G
+	part := i % c.split
+	i /= c.split
 	blk := i % c.blocks
 	bg := i / c.blocks
-	b, g := bg/c.G, bg%c.G
-	h0, h1 := hpg*blk/c.blocks, hpg*(blk+1)/c.blocks
-	c.chunked(m, b, g, g*hpg+h0, g*hpg+h1)
+	hpg := c.H / c.G
+	g := bg % c.G
+	r := headRange{b: bg / c.G, g: g}
+	r.h0, r.h1 = g*hpg+hpg*blk/c.blocks, g*hpg+hpg*(blk+1)/c.blocks
+	r.p0, r.p1 = c.pp*part/c.split*tileCols, min(c.pp*(part+1)/c.split*tileCols, c.P)
+	c.chunked(m, r)
 }
 
 // segmentEnd is the first t in (t, L] where the sequence changes.
