@@ -252,6 +252,9 @@ func (t *Tensor) IntAt(i int) int64 {
 		sh := 8 - t.DType.Bits()
 		return int64(int8(t.bits(i)<<sh) >> sh)
 	}
+	if !t.DType.IsFloat() {
+		panic("tensor: no numbers in a " + t.DType.String() + " tensor")
+	}
 	return int64(t.At(i))
 }
 
@@ -271,6 +274,9 @@ func (t *Tensor) SetIntAt(i int, v int64) {
 	case Uint4, Int4, Uint2, Int2:
 		t.setBits(i, uint8(v))
 	default:
+		if !t.DType.IsFloat() {
+			panic("tensor: no numbers in a " + t.DType.String() + " tensor")
+		}
 		t.SetAt(i, float64(v))
 	}
 }

@@ -207,8 +207,8 @@ var Dims = &ops.Op{
 }
 
 // ShapeOf builds a Dims node whose contents are dims, reading the symbols from
-// the shapes of the given values. It fails when a symbol is the plain length of
-// no axis of theirs.
+// the shapes of the given values. It fails when no axis of theirs determines
+// a symbol.
 func ShapeOf(b *graph.Builder, dims []graph.Dim, from ...*graph.Value) *graph.Value {
 	with := map[string]graph.Dim{}
 	var in []*graph.Value
@@ -217,7 +217,7 @@ func ShapeOf(b *graph.Builder, dims []graph.Dim, from ...*graph.Value) *graph.Va
 			if _, ok := with[sym]; ok {
 				continue
 			}
-			v, axis := findAxis(sym, from)
+			v, axis, scale, offset := findAxis(sym, from)
 			if v == nil {
 				if b.Err == nil {
 					b.Err = fmt.Errorf("dimension %s cannot be computed from %s", sym, names(from))
@@ -231,7 +231,7 @@ func ShapeOf(b *graph.Builder, dims []graph.Dim, from ...*graph.Value) *graph.Va
 			if i == len(in) {
 				in = append(in, v)
 			}
-			with[sym] = graph.Sym(fmt.Sprintf("x%d.%d", i, axis))
+			with[sym] = graph.Sym(fmt.Sprintf("x%d.%d", i, axis)).Sub(offset).FloorDiv(scale)
 		}
 	}
 	static := make([]int64, len(dims))
@@ -246,15 +246,26 @@ func ShapeOf(b *graph.Builder, dims []graph.Dim, from ...*graph.Value) *graph.Va
 	return b.SSM("Dims", graph.Attrs{"dims": exprs}, in...)
 }
 
-func findAxis(sym string, from []*graph.Value) (*graph.Value, int) {
+// findAxis finds an axis of length scale*sym + offset.
+func findAxis(sym string, from []*graph.Value) (v *graph.Value, axis int, scale, offset graph.Dim) {
 	for _, v := range from {
 		for a, d := range v.Type.Shape {
 			if s, ok := d.AsSym(); ok && s == sym {
-				return v, a
+				return v, a, graph.D(1), graph.D(0)
 			}
 		}
 	}
-	return nil, 0
+	for _, v := range from {
+		for a, d := range v.Type.Shape {
+			offset := d.Subst(map[string]graph.Dim{sym: graph.D(0)})
+			scale := d.Subst(map[string]graph.Dim{sym: graph.D(1)}).Sub(offset)
+			k, ok := scale.Const()
+			if ok && k > 0 && offset.IsConst() && scale.Mul(graph.Sym(sym)).Add(offset) == d {
+				return v, a, scale, offset
+			}
+		}
+	}
+	return nil, 0, graph.Dim{}, graph.Dim{}
 }
 
 func names(vs []*graph.Value) string {

@@ -13,15 +13,16 @@ import (
 // and the Expand moves behind it. Constants that repeat along an axis count as
 // expanded. Each element is still computed by the same operation.
 
-// dims makes a shape vector; symbols come from the given values or the inputs of the model.
+// dims makes a shape vector. Symbols come from the inputs of the model where
+// they can, so that no value stays alive only for its shape.
 func (r *rewriter) dims(b *graph.Builder, dims []graph.Dim, from ...*graph.Value) *graph.Value {
-	var src []*graph.Value
+	src := append([]*graph.Value{}, r.root.Inputs...)
 	for _, v := range from {
 		if v != nil {
 			src = append(src, v)
 		}
 	}
-	return ssm.ShapeOf(b, dims, append(src, r.root.Inputs...)...)
+	return ssm.ShapeOf(b, dims, src...)
 }
 
 // expandTo broadcasts v to a shape, at the place of n.

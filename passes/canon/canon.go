@@ -12,6 +12,7 @@ import (
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
+	"github.com/ssdc-go/ssdc/ops/ssm"
 	"github.com/ssdc-go/ssdc/passes"
 )
 
@@ -179,8 +180,10 @@ func (r *rewriter) fold(n *graph.Node) bool {
 	return true
 }
 
+// foldKnown replaces arithmetic on shapes by its result: a constant, or a Dims
+// node that reads the lengths off the inputs of the model.
 func (r *rewriter) foldKnown(n *graph.Node) bool {
-	if len(n.Out) != 1 || n.Out[0] == nil || n.Out[0].Known == nil || n.Out[0].IsOutput() {
+	if len(n.Out) != 1 || n.Out[0] == nil || n.Out[0].Known == nil || n.Out[0].IsOutput() || n.Out[0].Type.DType.IsContainer() {
 		return false
 	}
 	v := n.Out[0]
@@ -195,11 +198,28 @@ func (r *rewriter) foldKnown(n *graph.Node) bool {
 	for i, d := range v.Known {
 		k, ok := d.Const()
 		if !ok {
-			return false
+			return r.g == r.root && r.foldDims(n)
 		}
 		t.SetIntAt(i, k)
 	}
 	v.ReplaceWith(r.root.AddConst(v.Name, t))
+	return true
+}
+
+func (r *rewriter) foldDims(n *graph.Node) bool {
+	v := n.Out[0]
+	if n.Op.Is(ssm.Domain, "Dims") || n.Op.Is("", "Reshape") && n.In[0].Def != nil && n.In[0].Def.Op.Is(ssm.Domain, "Dims") || v.Type.DType != tensor.Int64 || v.Type.Rank() > 1 {
+		return false
+	}
+	b := r.builder(n)
+	d := ssm.ShapeOf(b, v.Known, r.root.Inputs...)
+	if v.Type.Rank() == 0 && b.Err == nil {
+		d = b.Op("Reshape", nil, d, b.Const(tensor.New(tensor.Int64, 0)))
+	}
+	if b.Err != nil {
+		return false
+	}
+	v.ReplaceWith(d)
 	return true
 }
 

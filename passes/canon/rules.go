@@ -23,7 +23,7 @@ func init() { // a literal would be an initialisation cycle through the rewriter
 		"Unsqueeze":  {sameShape, sinkExpand},
 		"Expand":     {sameShape, expandExpand},
 		"Tile":       {sameShape, tileToExpand},
-		"Slice":      {sameShape, slicePad},
+		"Slice":      {sameShape, slicePad, sinkSlice},
 		"Concat":     {concatOne},
 		"Pad":        {padNone},
 		"Transpose":  {transposeNoop, sinkExpand},
@@ -149,6 +149,57 @@ func slicePad(_ *rewriter, n *graph.Node) *graph.Value {
 		}
 	}
 	return pad.In[0]
+}
+
+// sinkSlice cuts the operands of an elementwise operator instead of its
+// result: less work, and what was padded on the way in meets its Slice.
+func sinkSlice(r *rewriter, n *graph.Node) *graph.Value {
+	e := n.In[0].Def
+	if e == nil || len(n.In[0].Uses) != 1 || n.In[0].IsOutput() || len(n.In) < 4 {
+		return nil
+	}
+	if !e.Op.Is("", "Add") && !e.Op.Is("", "Mul") && !e.Op.Is("", "Sub") {
+		return nil
+	}
+	axes, ok := ops.KnownOf(n.In[3])
+	if !ok || len(axes) != 1 {
+		return nil
+	}
+	a, _ := axes[0].Const()
+	out := n.Out[0].Type
+	if !out.Ranked() || !n.In[0].Type.Ranked() {
+		return nil
+	}
+	if a < 0 {
+		a += int64(out.Rank())
+	}
+	b := r.builder(n)
+	var in []*graph.Value
+	for _, v := range e.In {
+		if !v.Type.Ranked() {
+			return nil
+		}
+		i := int(a) - (out.Rank() - v.Type.Rank()) // the axis, counted in v
+		switch {
+		case i < 0 || v.Type.Shape[i].Is(1):
+			in = append(in, v)
+			continue
+		case v.Type.Shape[i] != n.In[0].Type.Shape[a]:
+			return nil
+		}
+		args := append([]*graph.Value{v}, n.In[1:]...)
+		args[3] = b.Ints(int64(i))
+		s := b.Like(n, args...)
+		if b.Err != nil {
+			return nil
+		}
+		in = append(in, s.Out[0])
+	}
+	m := b.Like(e, in...)
+	if b.Err != nil || !m.Out[0].Type.Equal(out) {
+		return nil
+	}
+	return m.Out[0]
 }
 
 func concatOne(_ *rewriter, n *graph.Node) *graph.Value {

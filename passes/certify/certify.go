@@ -103,6 +103,10 @@ type shapeError struct{ err error }
 func (e *shapeError) Error() string { return e.err.Error() }
 func (e *shapeError) Unwrap() error { return e.err }
 
+// CannotEvaluate reports whether Check failed because a side could not be
+// evaluated at one of the sizes, rather than because the sides differ.
+func CannotEvaluate(err error) bool { _, ok := err.(*shapeError); return ok }
+
 // trial runs one size three times: ordinary numbers, slow decays, strong ones.
 func (r *region) trial(ctx context.Context, t *ops.Table, c *Claim, size graph.Bindings, shrink map[int64]int64, n int) error {
 	g, err := r.concrete(t, size, shrink)

@@ -63,7 +63,7 @@ func (x *extractor) value(v *graph.Value) (*graph.Value, error) {
 			stack = stack[:len(stack)-1]
 			continue
 		}
-		if known, ok := ops.KnownOf(u); ok && u.Const == nil {
+		if known, ok := ops.KnownOf(u); ok && u.Const == nil && (u.Type.DType.IsInt() || u.Type.DType == tensor.Bool) {
 			w := &graph.Value{Name: x.g.UniqueName("k"), Type: u.Type, Known: known}
 			w.Const = tensor.New(u.Type.DType, knownShape(u, len(known))...)
 			w.Type = graph.TypeOf(w.Const)
@@ -289,6 +289,9 @@ func (b *binder) typ(t graph.Type) (graph.Type, error) {
 // constant shrinks small integer vectors (shapes) by value and float tensors
 // by axis, and widens floats.
 func (b *binder) constant(t *tensor.Tensor) *tensor.Tensor {
+	if !t.DType.IsFloat() && !t.DType.IsInt() && t.DType != tensor.Bool {
+		return t
+	}
 	if t.DType.IsInt() {
 		if t.Len() > 16 || len(b.shrink) == 0 {
 			return t
@@ -317,12 +320,7 @@ func (b *binder) constant(t *tensor.Tensor) *tensor.Tensor {
 		for a, n := range t.Shape {
 			src = src*n + idx[a]
 		}
-		switch {
-		case d == tensor.String:
-			c.Strings[i] = t.Strings[src]
-		default:
-			c.SetAt(i, t.At(src))
-		}
+		c.SetAt(i, t.At(src))
 		for a := len(idx) - 1; a >= 0; a-- {
 			if idx[a]++; idx[a] < shape[a] {
 				break
