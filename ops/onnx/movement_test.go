@@ -212,6 +212,17 @@ func TestMovementInference(t *testing.T) {
 		{"CumSum", nil, "int64[3]={B,1,T} int64[]={0}", "int64[3]={B,B+1,B+T+1}"},
 		{"Trilu", nil, "float[T,T] int64[]={1}", "float[T,T]"},
 
+		{"OneHot", nil, "int64[1]={1} int64[]={3} int64[2]={1,T}", "int64[1,3]={1,T,1}"},
+		{"OneHot", A{"axis": int64(0)}, "int64[B] int64[]={T} float[2]", "float[T,B]"},
+		{"TopK", nil, "float[B,T] int64[1]={3}", "float[B,3] int64[B,3]"},
+		{"NonZero", nil, "float[B,T]", "int64[2,?out0.1]"},
+		{"NonZero", nil, "int64[3]={0,T,2}", "int64[1,2]={1,2}"},
+		{"Compress", A{"axis": int64(1)}, "float[B,T] bool[n]", "float[B,?out0.1]"},
+		{"Unique", nil, "float[T]", "float[?out0.0] int64[?out0.0] int64[T]"},
+		{"DepthToSpace", A{"blocksize": int64(2)}, "float[B,8,H,W]", "float[B,2,2*H,2*W]"},
+		{"Optional", nil, "float[B]", "optional(float[B])"},
+		{"OptionalHasElement", nil, "float[B]", "bool[]={1}"},
+
 		{"SequenceConstruct", nil, "float[B,3] float[B,4]", "seq(float[B,?any])={2}"},
 		{"SequenceAt", nil, "seq(float[B,?any]) int64[]", "float[B,?out0.1]"},
 		{"SequenceInsert", nil, "seq(float)={0} float[B]", "seq(float[B])={1}"},

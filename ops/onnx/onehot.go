@@ -43,6 +43,7 @@ func inferOneHot(c *ops.Infer) error {
 		return c.Errorf("depth is %d", n)
 	}
 	setOut(c, 0, graph.T(v.DType, slices.Insert(cloneDims(t.Shape), axis, depth)...))
+	carryKnown(c, evalOneHot, 2) // repeat_interleave builds the repeats of a Tile so
 	return nil
 }
 
