@@ -2,6 +2,8 @@ package recur
 
 import (
 	"fmt"
+	"sort"
+	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
@@ -195,19 +197,13 @@ func (r *chunkRegion) find(nodes []*graph.Node) {
 			continue
 		}
 		if bad := notInRegion(n); bad != "" {
-			why = fmt.Sprintf("%s stands inside: %s", n, bad)
+			if cuts == 0 { // else the certificate's reason says more
+				why = fmt.Sprintf("%s stands inside: %s", n, bad)
+			}
 			break
 		}
 		if n.Op.Name == "CumSum" {
-			sh := n.Out[0].Type.Shape
-			for _, d := range sh { // the chunk length is the constant axis the sum runs over
-				if k, ok := d.Const(); ok && k > 1 {
-					r.q = d
-				}
-			}
-			if ax, ok := axisOf(n); ok {
-				r.q = sh[ax]
-			}
+			r.chunkLength(n)
 		}
 		if isAnchor(r.anchors, n) {
 			seen++
@@ -244,6 +240,9 @@ func (r *chunkRegion) find(nodes []*graph.Node) {
 			}
 		}
 		if !r.isY(y) {
+			if cuts > 0 {
+				continue
+			}
 			why = fmt.Sprintf("its influence flows together in %q %s, which is not y[B,L,H,P]", y.Name, y.Type)
 			if len(live) == 0 {
 				break
@@ -259,7 +258,34 @@ func (r *chunkRegion) find(nodes []*graph.Node) {
 			break
 		}
 	}
+	if len(live) > 1 {
+		why += "; still open: " + names(live)
+	}
 	r.c.Miss(ruleChunked, r.root, 3, 5, "%s", why)
+}
+
+func names(vs map[*graph.Value]bool) string {
+	var s []string
+	for v := range vs {
+		s = append(s, fmt.Sprintf("%q %s", v.Name, v.Type))
+	}
+	sort.Strings(s)
+	return strings.Join(s, ", ")
+}
+
+// chunkLength reads Q off the axis that a cumulative sum runs over; the sum over
+// chunks has a symbolic length, or a shorter one.
+func (r *chunkRegion) chunkLength(n *graph.Node) {
+	axis, ok := axisOf(n)
+	if !ok {
+		return
+	}
+	d := n.Out[0].Type.Shape[axis]
+	if k, ok := d.Const(); ok {
+		if q, _ := r.q.Const(); k > q {
+			r.q = d
+		}
+	}
 }
 
 // leavingY finds y among the exits and the layout chains behind them.

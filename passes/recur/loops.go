@@ -188,10 +188,9 @@ func (l *loop) collect() {
 			return
 		}
 		seen[v] = true
-		s := v.Type.Shape
-		if len(s) >= 3 && s[0] == l.init.Type.Shape[0] && s[1] == l.length() {
-			l.seqs = append(l.seqs, v)
-		} else if len(s) >= 1 {
+		if s := l.sequence(v); s != nil {
+			l.seqs = append(l.seqs, s)
+		} else if v.Type.Rank() >= 1 {
 			l.pars = append(l.pars, v)
 		}
 	}
@@ -206,6 +205,17 @@ func (l *loop) collect() {
 		add(v)
 	}
 	outside(l.n, add)
+}
+
+// sequence is the form [B,L,...] of an operand, which may come time first.
+func (l *loop) sequence(v *graph.Value) *graph.Value {
+	batch, length := l.init.Type.Shape[0], l.length()
+	for _, u := range chain(v) {
+		if s := u.Type.Shape; len(s) >= 3 && s[0] == batch && s[1] == length {
+			return u
+		}
+	}
+	return nil
 }
 
 // outside calls f for every value that the bodies of n capture.

@@ -144,8 +144,8 @@ func layouts(v *graph.Value) []*graph.Value {
 	return out
 }
 
-// withN finds the deepest layout of v that ends in N, and its groups: as many
-// elements as [B,G,N].
+// withN finds the deepest layout of v that has as many elements as [B,G,N] in
+// that order, and G, which divides H.
 func withN(v *graph.Value, batch, n, h graph.Dim) (*graph.Value, graph.Dim) {
 	ch := chain(v)
 	for i := len(ch) - 1; i >= 0; i-- {
@@ -153,9 +153,15 @@ func withN(v *graph.Value, batch, n, h graph.Dim) (*graph.Value, graph.Dim) {
 		if len(s) < 2 || s[0] != batch {
 			continue
 		}
-		trailing := s[len(s)-1] == n || s[len(s)-2] == n && s[len(s)-1].Is(1)
 		g, ok := numel(ch[i]).DivExact(product(batch, n))
-		if !trailing || !ok {
+		if !ok {
+			continue
+		}
+		last := s[len(s)-1]
+		if last.Is(1) {
+			last = s[len(s)-2]
+		}
+		if _, whole := last.DivExact(n); !whole {
 			continue
 		}
 		if _, ok := h.DivExact(g); ok {
