@@ -12,7 +12,7 @@ import (
 // castKernels convert between the dtypes that models meet at run time.
 func castKernels() []*Kernel {
 	return []*Kernel{{
-		Op: onnx("Cast", 6), Name: "loop", Rows: lastAxisRows,
+		Op: onnxOp("Cast", 6), Name: "loop", Rows: lastAxisRows,
 		Accepts: func(n *graph.Node, _ backends.Target) error {
 			from, to := n.In[0].Type.DType, n.Out[0].Type.DType
 			if casts[[2]tensor.DType{from, to}] == nil && from != to || !n.In[0].Type.Ranked() || from.Size() == 0 {

@@ -17,7 +17,7 @@ const layoutTaps = "taps.f32"
 func convKernels() []*Kernel {
 	return []*Kernel{
 		{
-			Op: ssm("CausalConv"), Name: "rows", Over: map[int][]int{1: {3}},
+			Op: ssmOp("CausalConv"), Name: "rows", Over: map[int][]int{1: {3}},
 			Accepts: func(n *graph.Node, t backends.Target) error {
 				w := n.In[1].Type
 				if w.Rank() != 2 {
@@ -38,7 +38,7 @@ func convKernels() []*Kernel {
 			Lower: lowerCausalConv,
 		},
 		{
-			Op: onnx("Conv", 1), Name: "depthwise-1d", Accepts: acceptDepthwise, Lower: lowerDepthwise,
+			Op: onnxOp("Conv", 1), Name: "depthwise-1d", Accepts: acceptDepthwise, Lower: lowerDepthwise,
 		},
 	}
 }

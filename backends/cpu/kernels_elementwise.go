@@ -24,8 +24,8 @@ const (
 	lightGrain = 64 << 10
 )
 
-func onnx(name string, since int) graph.OpID { return graph.OpID{Name: name, Since: since} }
-func ssm(name string) graph.OpID             { return graph.OpID{Domain: "ssm", Name: name, Since: 1} }
+func onnxOp(name string, since int) graph.OpID { return graph.OpID{Name: name, Since: since} }
+func ssmOp(name string) graph.OpID             { return graph.OpID{Domain: "ssm", Name: name, Since: 1} }
 
 // floats accepts nodes all of whose given inputs from the list, and all of
 // whose outputs, are float32 of known rank; no list means all inputs.
@@ -82,27 +82,27 @@ type unary struct {
 func unaryKernels() []*Kernel {
 	var out []*Kernel
 	for _, u := range []unary{
-		{onnx("Exp", 6), heavyGrain, vec.Exp},
-		{onnx("Log", 6), heavyGrain, vec.Log},
-		{onnx("Sigmoid", 6), heavyGrain, vec.Sigmoid},
-		{onnx("Tanh", 6), heavyGrain, vec.Tanh},
-		{onnx("Erf", 9), heavyGrain, vec.Erf},
-		{onnx("Softplus", 1), heavyGrain, vec.Softplus},
-		{onnx("Relu", 6), lightGrain, vec.ReLU},
-		{onnx("Neg", 6), lightGrain, vec.Neg},
-		{onnx("Abs", 6), lightGrain, vec.Abs},
-		{onnx("Sqrt", 6), lightGrain, vec.Sqrt},
-		{onnx("Reciprocal", 6), lightGrain, vec.Reciprocal},
+		{onnxOp("Exp", 6), heavyGrain, vec.Exp},
+		{onnxOp("Log", 6), heavyGrain, vec.Log},
+		{onnxOp("Sigmoid", 6), heavyGrain, vec.Sigmoid},
+		{onnxOp("Tanh", 6), heavyGrain, vec.Tanh},
+		{onnxOp("Erf", 9), heavyGrain, vec.Erf},
+		{onnxOp("Softplus", 1), heavyGrain, vec.Softplus},
+		{onnxOp("Relu", 6), lightGrain, vec.ReLU},
+		{onnxOp("Neg", 6), lightGrain, vec.Neg},
+		{onnxOp("Abs", 6), lightGrain, vec.Abs},
+		{onnxOp("Sqrt", 6), lightGrain, vec.Sqrt},
+		{onnxOp("Reciprocal", 6), lightGrain, vec.Reciprocal},
 	} {
 		out = append(out, unaryKernel(u.id, u.grain, func(*graph.Node) func(dst, src []float32) { return u.f }))
 	}
-	gelu := unaryKernel(onnx("Gelu", 20), heavyGrain, func(n *graph.Node) func(dst, src []float32) {
+	gelu := unaryKernel(onnxOp("Gelu", 20), heavyGrain, func(n *graph.Node) func(dst, src []float32) {
 		if n.Attrs.Str("approximate", "none") == "tanh" {
 			return vec.GELUTanh
 		}
 		return vec.GELU
 	})
-	swish := unaryKernel(onnx("Swish", 24), heavyGrain, func(*graph.Node) func(dst, src []float32) { return vec.SiLU })
+	swish := unaryKernel(onnxOp("Swish", 24), heavyGrain, func(*graph.Node) func(dst, src []float32) { return vec.SiLU })
 	swish.Accepts = func(n *graph.Node, t backends.Target) error {
 		if a := n.Attrs.Float("alpha", 1); a != 1 {
 			return fmt.Errorf("alpha is %g, not 1", a)
@@ -147,12 +147,12 @@ type binary struct {
 func binaryKernels() []*Kernel {
 	var out []*Kernel
 	for _, k := range []binary{
-		{onnx("Add", 7), vec.Add, vec.AddS, vec.AddS, func(a, b float32) float32 { return a + b }},
-		{onnx("Sub", 7), vec.Sub, vec.SubS, vec.RSubS, func(a, b float32) float32 { return a - b }},
-		{onnx("Mul", 7), vec.Mul, vec.MulS, vec.MulS, func(a, b float32) float32 { return a * b }},
-		{onnx("Div", 7), vec.Div, vec.DivS, vec.RDivS, func(a, b float32) float32 { return a / b }},
-		{onnx("Max", 8), vec.Max, vec.MaxS, vec.MaxS, func(a, b float32) float32 { return max(a, b) }},
-		{onnx("Min", 8), vec.Min, vec.MinS, vec.MinS, func(a, b float32) float32 { return min(a, b) }},
+		{onnxOp("Add", 7), vec.Add, vec.AddS, vec.AddS, func(a, b float32) float32 { return a + b }},
+		{onnxOp("Sub", 7), vec.Sub, vec.SubS, vec.RSubS, func(a, b float32) float32 { return a - b }},
+		{onnxOp("Mul", 7), vec.Mul, vec.MulS, vec.MulS, func(a, b float32) float32 { return a * b }},
+		{onnxOp("Div", 7), vec.Div, vec.DivS, vec.RDivS, func(a, b float32) float32 { return a / b }},
+		{onnxOp("Max", 8), vec.Max, vec.MaxS, vec.MaxS, func(a, b float32) float32 { return max(a, b) }},
+		{onnxOp("Min", 8), vec.Min, vec.MinS, vec.MinS, func(a, b float32) float32 { return min(a, b) }},
 	} {
 		out = append(out, &Kernel{
 			Op: k.id, Name: "vec", Over: map[int][]int{0: {0, 1}}, Rows: lastAxisRows,
@@ -216,7 +216,7 @@ func powKernels() []*Kernel {
 		ss: pow,
 	}
 	return []*Kernel{{
-		Op: onnx("Pow", 7), Name: "vec", Accepts: floats(), Rows: lastAxisRows, Over: map[int][]int{0: {0}},
+		Op: onnxOp("Pow", 7), Name: "vec", Accepts: floats(), Rows: lastAxisRows, Over: map[int][]int{0: {0}},
 		Lower: func(b *Bind, n *graph.Node) (Step, error) {
 			dst, x := b.Out(0), b.In(0)
 			if e := b.Const(1); e != nil && e.Len() == 1 && len(e.Data) == 4 && dst.Len() == x.Len() {

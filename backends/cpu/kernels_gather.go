@@ -11,7 +11,7 @@ import (
 // gatherKernels copy slices by index: embeddings, selections.
 func gatherKernels() []*Kernel {
 	return []*Kernel{{
-		Op: onnx("Gather", 1), Name: "copy",
+		Op: onnxOp("Gather", 1), Name: "copy",
 		Accepts: func(n *graph.Node, t backends.Target) error {
 			if d := n.In[1].Type.DType; d != tensor.Int64 && d != tensor.Int32 || !n.In[1].Type.Ranked() {
 				return fmt.Errorf("indices are %s", n.In[1].Type)

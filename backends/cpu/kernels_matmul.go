@@ -36,7 +36,7 @@ func matmulKernels() []*Kernel {
 	}
 	linear := func(name string, over map[int][]int, takes func(act gemm.Activation) bool) *Kernel {
 		return &Kernel{
-			Op: ssm("Linear"), Name: name, Rows: anyRows(0, 3), Over: over,
+			Op: ssmOp("Linear"), Name: name, Rows: anyRows(0, 3), Over: over,
 			Accepts: func(n *graph.Node, t backends.Target) error {
 				act, ok := epilogues[n.Attrs.Str("activation", "none")]
 				if !ok || !takes(act) {
@@ -52,11 +52,11 @@ func matmulKernels() []*Kernel {
 	}
 	return []*Kernel{
 		{
-			Op: onnx("MatMul", 1), Name: "gemm", Accepts: constB, Pack: packB(false), Rows: anyRows(0),
+			Op: onnxOp("MatMul", 1), Name: "gemm", Accepts: constB, Pack: packB(false), Rows: anyRows(0),
 			Lower: func(b *Bind, n *graph.Node) (Step, error) { return lowerDense(b, dense{}) },
 		},
 		{
-			Op: onnx("MatMul", 1), Name: "gemm-strided", Rows: lastAxisRows,
+			Op: onnxOp("MatMul", 1), Name: "gemm-strided", Rows: lastAxisRows,
 			Accepts: func(n *graph.Node, t backends.Target) error {
 				for i, v := range n.In {
 					if v.Type.Rank() < 2 {
@@ -68,7 +68,7 @@ func matmulKernels() []*Kernel {
 			Lower: func(b *Bind, n *graph.Node) (Step, error) { return lowerStrided(b, b.In(0), b.In(1), false, false) },
 		},
 		{
-			Op: onnx("Gemm", 7), Name: "gemm", Rows: anyRows(0),
+			Op: onnxOp("Gemm", 7), Name: "gemm", Rows: anyRows(0),
 			Accepts: func(n *graph.Node, t backends.Target) error {
 				if n.Attrs.Int("transA", 0) != 0 || n.Attrs.Float("alpha", 1) == 0 {
 					return fmt.Errorf("the left operand is transposed or vanishes")
@@ -84,7 +84,7 @@ func matmulKernels() []*Kernel {
 			},
 		},
 		{
-			Op: onnx("Gemm", 7), Name: "gemm-strided", Rows: anyRows(0, 1),
+			Op: onnxOp("Gemm", 7), Name: "gemm-strided", Rows: anyRows(0, 1),
 			Accepts: func(n *graph.Node, t backends.Target) error {
 				if err := floats()(n, t); err != nil {
 					return err

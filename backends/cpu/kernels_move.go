@@ -26,7 +26,7 @@ func movable(n *graph.Node, _ backends.Target) error {
 
 func moveKernels() []*Kernel {
 	row := func(name string, since int, rows func(*graph.Node, int) int, lower func(b *Bind, n *graph.Node) (Step, error)) *Kernel {
-		return &Kernel{Op: onnx(name, since), Name: "copy", Accepts: movable, Rows: rows, Lower: lower}
+		return &Kernel{Op: onnxOp(name, since), Name: "copy", Accepts: movable, Rows: rows, Lower: lower}
 	}
 	ks := []*Kernel{
 		row("Transpose", 1, anyRows(0), lowerTranspose),
@@ -92,15 +92,16 @@ func copyElems[T tensor.Element](b *Bind, shape []int, dst, src block) (Step, er
 	}
 	d, s := w.step[0], w.step[1]
 	return w.each(b, lightGrain, func(_ int, off [3]int, n int) {
-		o, v := View[T](dst.m)[dst.at+off[0]:], View[T](src.m)[src.at+off[1]:]
+		o, v := View[T](dst.m)[dst.at+off[0]:], View[T](src.m)
+		at := src.at + off[1]
 		switch {
 		case d == 1 && s == 1:
-			copy(o[:n], v[:n])
+			copy(o[:n], v[at:at+n])
 		case d == 1 && s == 0:
-			fill(o[:n], v[0])
-		default:
+			fill(o[:n], v[at])
+		default: // s may be negative
 			for i := range n {
-				o[i*d] = v[i*s]
+				o[i*d] = v[at+i*s]
 			}
 		}
 	}), nil

@@ -24,7 +24,7 @@ func normKernels() []*Kernel {
 	}
 	return []*Kernel{
 		{
-			Op: onnx("LayerNormalization", 17), Name: "rows", Accepts: onlyFirst, Rows: anyRows(0), Over: map[int][]int{0: {0}},
+			Op: onnxOp("LayerNormalization", 17), Name: "rows", Accepts: onlyFirst, Rows: anyRows(0), Over: map[int][]int{0: {0}},
 			Lower: func(b *Bind, n *graph.Node) (Step, error) {
 				y, x, w, bias := b.Out(0), b.In(0), b.In(1), b.In(2)
 				rows, d, ldx, ok := matrix(x)
@@ -42,7 +42,7 @@ func normKernels() []*Kernel {
 			},
 		},
 		{
-			Op: onnx("RMSNormalization", 23), Name: "rows", Accepts: onlyFirst, Rows: anyRows(0), Over: map[int][]int{0: {0}},
+			Op: onnxOp("RMSNormalization", 23), Name: "rows", Accepts: onlyFirst, Rows: anyRows(0), Over: map[int][]int{0: {0}},
 			Lower: func(b *Bind, n *graph.Node) (Step, error) {
 				y, x, w := b.Out(0), b.In(0), b.In(1)
 				rows, d, ldx, ok := matrix(x)
@@ -56,7 +56,7 @@ func normKernels() []*Kernel {
 			},
 		},
 		{
-			Op: ssm("GatedRMSNorm"), Name: "rows", Accepts: floats(), Rows: anyRows(0, 1), Over: map[int][]int{0: {0}},
+			Op: ssmOp("GatedRMSNorm"), Name: "rows", Accepts: floats(), Rows: anyRows(0, 1), Over: map[int][]int{0: {0}},
 			Lower: func(b *Bind, n *graph.Node) (Step, error) {
 				y, x, z, w := b.Out(0), b.In(0), b.In(1), b.In(2)
 				rows, d, ldx, ok := matrix(x)

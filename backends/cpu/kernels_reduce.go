@@ -39,7 +39,7 @@ func reduceKernels() []*Kernel {
 			r.last = func(x []float32) float32 { return float32(math.Sqrt(vec.SumSq64(x))) }
 		}
 		out = append(out, &Kernel{
-			Op: onnx(r.name, 1), Name: "vec", Rows: anyRows(0),
+			Op: onnxOp(r.name, 1), Name: "vec", Rows: anyRows(0),
 			Accepts: func(n *graph.Node, t backends.Target) error { return floats(0)(n, t) },
 			Lower:   func(b *Bind, n *graph.Node) (Step, error) { return r.lower(b, n) },
 		})
@@ -185,7 +185,7 @@ func smallest(acc []float64, x []float32) {
 func scanlineKernels() []*Kernel {
 	soft := func(name string, f func(dst, src []float32)) *Kernel {
 		return &Kernel{
-			Op: onnx(name, 13), Name: "vec", Rows: lastAxisRows, Over: map[int][]int{0: {0}},
+			Op: onnxOp(name, 13), Name: "vec", Rows: lastAxisRows, Over: map[int][]int{0: {0}},
 			Accepts: func(n *graph.Node, t backends.Target) error {
 				if a := n.Attrs.Int("axis", -1); a != -1 && a != int64(n.In[0].Type.Rank()-1) {
 					return fmt.Errorf("axis %d is not the last", a)
@@ -213,7 +213,7 @@ func scanlineKernels() []*Kernel {
 	return []*Kernel{
 		soft("Softmax", vec.Softmax), soft("LogSoftmax", vec.LogSoftmax),
 		{
-			Op: onnx("CumSum", 11), Name: "loop", Accepts: floats(0), Lower: lowerCumSum,
+			Op: onnxOp("CumSum", 11), Name: "loop", Accepts: floats(0), Lower: lowerCumSum,
 		},
 	}
 }

@@ -19,7 +19,7 @@ import (
 func ssmKernels() []*Kernel {
 	return []*Kernel{
 		{
-			Op: ssm("SSD"), Name: "ssd", Over: map[int][]int{1: {8}}, Lower: lowerSSD,
+			Op: ssmOp("SSD"), Name: "ssd", Over: map[int][]int{1: {8}}, Lower: lowerSSD,
 			Accepts: func(n *graph.Node, t backends.Target) error {
 				if v := n.Input(9); v != nil && v.Type.DType != tensor.Int32 {
 					return fmt.Errorf("seq_idx is %s", v.Type)
@@ -35,7 +35,7 @@ func ssmKernels() []*Kernel {
 			},
 		},
 		{
-			Op: ssm("SelectiveScan"), Name: "selscan", Over: map[int][]int{0: {0, 1, 6}, 1: {8}}, Lower: lowerSelectiveScan,
+			Op: ssmOp("SelectiveScan"), Name: "selscan", Over: map[int][]int{0: {0, 1, 6}, 1: {8}}, Lower: lowerSelectiveScan,
 			Accepts: floats(),
 			Rows: func(n *graph.Node, i int) int {
 				switch i {
@@ -46,7 +46,7 @@ func ssmKernels() []*Kernel {
 			},
 		},
 		{
-			Op: ssm("LinearScan"), Name: "selscan", Over: map[int][]int{0: {1, 0}, 1: {2}}, Lower: lowerLinearScan,
+			Op: ssmOp("LinearScan"), Name: "selscan", Over: map[int][]int{0: {1, 0}, 1: {2}}, Lower: lowerLinearScan,
 			Accepts: floats(),
 			Rows: func(n *graph.Node, i int) int {
 				if i < 2 {

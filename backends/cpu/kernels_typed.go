@@ -16,7 +16,7 @@ type number interface{ ~float32 | ~int64 | ~int32 }
 func typedKernels() []*Kernel {
 	var out []*Kernel
 	row := func(name string, since int, lower func(b *Bind, n *graph.Node) (Step, error), types ...tensor.DType) {
-		out = append(out, &Kernel{Op: onnx(name, since), Name: "loop", Accepts: sameTypes(types...), Lower: lower,
+		out = append(out, &Kernel{Op: onnxOp(name, since), Name: "loop", Accepts: sameTypes(types...), Lower: lower,
 			Rows: lastAxisRows})
 	}
 	ints := []tensor.DType{tensor.Int64, tensor.Int32}
@@ -119,7 +119,7 @@ func compare(f func(a, b float32) bool, i func(a, b int64) bool, j func(a, b int
 // whereKernels choose between two tensors of any dtype of 1, 2, 4 or 8 bytes.
 func whereKernels() []*Kernel {
 	return []*Kernel{{
-		Op: onnx("Where", 9), Name: "loop", Rows: lastAxisRows,
+		Op: onnxOp("Where", 9), Name: "loop", Rows: lastAxisRows,
 		Accepts: func(n *graph.Node, _ backends.Target) error {
 			for i, v := range n.In {
 				if !v.Type.Ranked() || v.Type.DType.Size() == 0 || v.Type.DType.Size() > 8 {
