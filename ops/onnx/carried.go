@@ -79,7 +79,11 @@ func lengthSymbol(v *graph.Value) graph.Dim { return graph.Sym("?" + v.Name + ".
 // outCarried sets output i of the loop to the final value of v; trips is the
 // number of iterations, when known.
 func outCarried(c *ops.Infer, i int, v *carried, allowed map[string]bool, trips graph.Dim, tripsKnown bool) {
-	t := outerType(v.typ, allowed, func(axis int) graph.Dim { return freshDim(c, i, axis) })
+	t := v.typ
+	if t.DType == tensor.Optional && v.out.Type.DType != tensor.Optional {
+		t = v.out.Type // an optional at the start that every iteration fills
+	}
+	t = outerType(t, allowed, func(axis int) graph.Dim { return freshDim(c, i, axis) })
 	var known []graph.Dim
 	n, ok := sequenceLen(v.init)
 	switch {

@@ -26,7 +26,7 @@ func nonzeroRows() []*ops.Op {
 			{Name: "flat", In: []*tensor.Tensor{tensor.From([]float32{1, 2, 3, 4}, 2, 2), tensor.From([]bool{false, true}, 2)}, Want: []*tensor.Tensor{tensor.From([]float32{2}, 1)}},
 		},
 	}
-	return append(versions("NonZero", []int{9, 13}, nonzero), versions("Compress", []int{9, 11}, compress)...)
+	return append(versions("NonZero", []int{9, 13}, nonzero), versions("Compress", []int{9, 11, 28}, compress)...)
 }
 
 func inferNonZero(c *ops.Infer) error {

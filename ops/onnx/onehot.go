@@ -10,7 +10,7 @@ import (
 )
 
 func onehotRows() []*ops.Op {
-	return versions("OneHot", []int{9, 11}, ops.Op{
+	return versions("OneHot", []int{9, 11, 28}, ops.Op{
 		Doc: "A new axis of length depth that holds values[1] at the position that indices give and values[0] elsewhere.",
 		In:  params("indices", "depth", "values"), Out: params("output"), Attrs: []ops.Attr{attr("axis", int64(-1))},
 		Infer: inferOneHot, Eval: onBytes(evalOneHot),

@@ -87,8 +87,8 @@ func optionalRows() []*ops.Op {
 	}
 	has18 := has
 	has18.In = params("input?")
-	rows := versions("Optional", []int{15}, wrap)
-	rows = append(rows, versions("OptionalGetElement", []int{15, 18}, get)...)
+	rows := versions("Optional", []int{15, 28}, wrap)
+	rows = append(rows, versions("OptionalGetElement", []int{15, 18, 28}, get)...)
 	rows = append(rows, versions("OptionalHasElement", []int{15}, has)...)
-	return append(rows, versions("OptionalHasElement", []int{18}, has18)...)
+	return append(rows, versions("OptionalHasElement", []int{18, 28}, has18)...)
 }

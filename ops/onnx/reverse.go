@@ -9,7 +9,7 @@ import (
 )
 
 func reverseRows() []*ops.Op {
-	return versions("ReverseSequence", []int{10}, ops.Op{
+	return versions("ReverseSequence", []int{10, 28}, ops.Op{
 		Doc: "For each batch entry b, the first sequence_lens[b] positions of the time axis in reverse order.",
 		In:  params("input", "sequence_lens"), Out: params("Y"),
 		Attrs: []ops.Attr{attr("batch_axis", int64(1)), attr("time_axis", int64(0))},

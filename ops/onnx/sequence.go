@@ -390,6 +390,10 @@ func anyAxis(int) graph.Dim { return anyLength }
 // joinTypes is the most precise type that covers both a and b: lengths that
 // differ become fresh, ranks that differ unknown.
 func joinTypes(c *ops.Infer, a, b graph.Type, fresh func(axis int) graph.Dim) (graph.Type, error) {
+	if a.DType == tensor.Optional && a.Elem != nil && b.DType != tensor.Optional {
+		e, err := joinTypes(c, *a.Elem, b, fresh) // what is there is an optional too
+		return graph.Type{DType: a.DType, Elem: &e}, err
+	}
 	if a.DType != b.DType {
 		return a, c.Errorf("types %s and %s do not go together", a, b)
 	}

@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -154,9 +155,13 @@ func sliceLen(n, s, e graph.Dim, k int64) graph.Dim {
 	return span.CeilDiv(graph.D(-k))
 }
 
-func least(d graph.Dim, more ...graph.Dim) graph.Dim {
-	for _, m := range more {
-		d = d.Min(m)
+// least is the smallest of several dimensions; equal ones count once.
+func least(dims ...graph.Dim) graph.Dim {
+	d := dims[0]
+	for i, m := range dims[1:] {
+		if !slices.Contains(dims[:i+1], m) {
+			d = d.Min(m)
+		}
 	}
 	return d
 }

@@ -31,8 +31,11 @@ func spacedepthRows() []*ops.Op {
 		},
 	}
 	rows := versions("DepthToSpace", []int{1}, d2s)
-	rows = append(rows, versions("DepthToSpace", []int{11, 13}, d2s11)...)
-	return append(rows, versions("SpaceToDepth", []int{1, 13}, s2d)...)
+	rows = append(rows, versions("DepthToSpace", []int{11, 13, 28}, d2s11)...)
+	rows = append(rows, versions("SpaceToDepth", []int{1, 13}, s2d)...)
+	s2d28 := s2d
+	s2d28.Attrs = []ops.Attr{attr("blocksize", nil), attr("mode", "DCR")}
+	return append(rows, versions("SpaceToDepth", []int{28}, s2d28)...)
 }
 
 func inferBlocks(c *ops.Infer, toSpace bool) error {

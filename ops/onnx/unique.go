@@ -10,7 +10,7 @@ import (
 )
 
 func uniqueRows() []*ops.Op {
-	return versions("Unique", []int{11}, ops.Op{
+	return versions("Unique", []int{11, 28}, ops.Op{
 		Doc: "The distinct elements (slices, with axis) of X, sorted or by first occurrence; where each first occurs, which one each element of X is, and how often each occurs.",
 		In:  params("X"), Out: params("Y", "indices?", "inverse_indices?", "counts?"),
 		Attrs: []ops.Attr{attrOpt("axis"), attr("sorted", int64(1))},
