@@ -64,9 +64,10 @@ func matmulRows() []*ops.Op {
 	return append(rows, versions("Gemm", []int{11, 13}, gemmOp)...)
 }
 
-// matmulShape returns nil when a rank is unknown.
-func matmulShape(c *ops.Infer) ([]graph.Dim, error) {
-	a, b := c.Type(0), c.Type(1)
+// matmulShape is the shape of input 0 times input 1; nil when a rank is unknown.
+func matmulShape(c *ops.Infer) ([]graph.Dim, error) { return matmulDims(c, c.Type(0), c.Type(1)) }
+
+func matmulDims(c *ops.Infer, a, b graph.Type) ([]graph.Dim, error) {
 	if !a.Ranked() || !b.Ranked() {
 		return nil, nil
 	}

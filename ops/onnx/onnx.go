@@ -20,7 +20,8 @@ var families = []func() []*ops.Op{
 	// Arithmetic.
 	unaryRows, bitShiftRows, binaryRows, logicalRows, activationRows, clipRows, castRows,
 	reduceRows, argRows, matmulRows, einsumRows, softmaxRows, normRows, convRows, poolRows,
-	channelNormRows, attentionRows, linearAttentionRows,
+	channelNormRows, attentionRows, linearAttentionRows, dropoutRows, quantRows, quantMulRows,
+	rnnRows, lossRows, generateRows,
 	// Data movement and control flow.
 	shapeRows, reshapeRows, transposeRows, sliceRows, splitRows, concatRows, gatherRows,
 	scatterRows, padRows, expandRows, whereRows, rangeRows, constantRows, cumulativeRows,
