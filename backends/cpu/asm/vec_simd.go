@@ -184,6 +184,14 @@ func (s *simd) fnma(acc reg.VecVirtual, a, b operand.Op) reg.VecVirtual {
 	return acc
 }
 
+// fnms changes acc: acc = -a*b - acc.
+func (s *simd) fnms(acc reg.VecVirtual, a, b operand.Op) reg.VecVirtual {
+	if !s.dry {
+		VFNMSUB231PS(b, s.inReg(a), acc)
+	}
+	return acc
+}
+
 // mulAdd changes p: p = p*x + c.
 func (s *simd) mulAdd(p reg.VecVirtual, x, c operand.Op) reg.VecVirtual {
 	if !s.dry {
