@@ -8,6 +8,7 @@ import (
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
+	"github.com/ssdc-go/ssdc/passes/layout"
 )
 
 // The chunked and the quadratic form: decays appear as exp of segment sums of
@@ -95,7 +96,7 @@ func decayRoot(v *graph.Value, st static) (root *graph.Value, summed bool) {
 				}
 			}
 		default:
-			if isLayout(n) {
+			if layout.Is(n) {
 				next = n.In[0]
 			}
 		}
@@ -338,7 +339,7 @@ func (r *chunkRegion) isY(v *graph.Value) bool {
 	if t.Rank() < 3 || t.Shape[0] != a[0] {
 		return false
 	}
-	_, ok := numel(v).DivExact(product(a...))
+	_, ok := layout.Numel(v).DivExact(layout.Product(a...))
 	if !ok {
 		return false
 	}
@@ -364,10 +365,10 @@ func (r *chunkRegion) operands(outs []*graph.Value) [][]*graph.Value {
 		switch {
 		case r.in[v] || v.Def != nil && isTailOp(v.Def) && r.in[v.Def.In[0]]:
 			stack = append(stack, v.Def.In...)
-		case v.Def != nil && r.bare(v):
-			stack = append(stack, v.Def.In...)
+		case r.bare(layout.Deepest(v)):
+			stack = append(stack, layout.Deepest(v).Def.In...)
 		default:
-			ch := chain(v)
+			ch := layout.Chain(v)
 			if d := ch[len(ch)-1]; !roots[d] {
 				roots[d] = true
 				found = append(found, ch)
@@ -381,9 +382,12 @@ func (r *chunkRegion) operands(outs []*graph.Value) [][]*graph.Value {
 // C B^T, belongs to the region when its axes are those of chunks rather than
 // of tokens.
 func (r *chunkRegion) bare(v *graph.Value) bool {
+	if v.Def == nil {
+		return false
+	}
 	switch v.Def.Op.Name {
 	case "MatMul", "Einsum", "ReduceSum", "Mul", "Concat":
-		for _, u := range chain(v) {
+		for _, u := range layout.Chain(v) {
 			if t := u.Type; t.Rank() >= 2 && t.Rank() <= 4 && t.Shape[1] == r.root.Type.Shape[1] && !r.quadratic(u) {
 				return false
 			}
@@ -484,7 +488,7 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 		return bb.Err
 	}
 	P := xv.Type.Shape[3]
-	if numel(y) != product(a[0], a[1], a[2], P) {
+	if layout.Numel(y) != layout.Product(a[0], a[1], a[2], P) {
 		return roleError{fmt.Errorf("y has another head dim than x")}
 	}
 	bv, cv := grouped(bb, bs, a[2]), grouped(bb, cs, a[2])
@@ -501,25 +505,25 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 	cl := &certify.Claim{
 		In:    []certify.Input{{Value: x, Kind: certify.Any}, {Value: r.root, Kind: certify.LogDecay}, {Value: rootOf(bs, bv), Kind: certify.Any}, {Value: rootOf(cs, cv), Kind: certify.Any}},
 		Old:   []*graph.Value{y},
-		New:   []*graph.Value{reshaped(bb, n.Out[0], y.Type.Shape)},
-		Sizes: bindings(a[1], r.lengths()...),
+		New:   []*graph.Value{layout.Reshape(bb, n.Out[0], y.Type.Shape)},
+		Sizes: certify.Bindings(a[1], r.lengths()...),
 	}
 	if past != nil {
 		cl.In = append(cl.In, certify.Input{Value: past, Kind: certify.Any})
 	}
 	if state != nil {
 		cl.Old = append(cl.Old, state)
-		cl.New = append(cl.New, reshaped(bb, n.Out[1], state.Type.Shape))
+		cl.New = append(cl.New, layout.Reshape(bb, n.Out[1], state.Type.Shape))
 	}
 	if bb.Err != nil {
 		return bb.Err
 	}
 	cl.Shrink = r.shrinking(a[2], P, bv.Type.Shape[2], bv.Type.Shape[3])
-	err := propose(r.c, ruleChunked, cl)
+	err := certify.Rewrite(r.c, ruleChunked, cl)
 	if q, ok := r.q.Const(); ok && certify.CannotEvaluate(err) {
 		// The form may only exist for whole chunks: elsewhere the graph cannot run.
-		cl.Sizes = bindings(a[1], q, 3*q)
-		err = propose(r.c, ruleChunked, cl)
+		cl.Sizes = certify.Bindings(a[1], q, 3*q)
+		err = certify.Rewrite(r.c, ruleChunked, cl)
 	}
 	return err
 }
@@ -534,20 +538,20 @@ func (r *chunkRegion) lengths() []int64 {
 }
 
 func (r *chunkRegion) shrinking(h, p, g, n graph.Dim) map[int64]int64 {
-	s := newShrinker(r.q, r.root.Type.Shape[1])
+	s := certify.NewShrinker(r.q, r.root.Type.Shape[1])
 	if g.Is(1) {
-		s.to(h, 2)
+		s.To(h, 2)
 	} else {
-		s.to(h, 4)
+		s.To(h, 4)
 		if g != h {
-			s.to(g, 2)
+			s.To(g, 2)
 		}
 	}
-	s.to(p, 3)
-	s.to(n, 5)
-	s.to(h.Mul(p), s.of(h)*s.of(p))
-	s.to(g.Mul(n), s.of(g)*s.of(n))
-	return s.m
+	s.To(p, 3)
+	s.To(n, 5)
+	s.To(h.Mul(p), s.Of(h)*s.Of(p))
+	s.To(g.Mul(n), s.Of(g)*s.Of(n))
+	return s.Map
 }
 
 // perHead picks the deepest form that is [B,L,H,*], else one that H divides.
@@ -573,7 +577,7 @@ func headed(b *graph.Builder, v *graph.Value, h graph.Dim) *graph.Value {
 	}
 	s := v.Type.Shape
 	p, _ := s[2].DivExact(h)
-	return reshaped(b, v, []graph.Dim{s[0], s[1], h, p})
+	return layout.Reshape(b, v, []graph.Dim{s[0], s[1], h, p})
 }
 
 // grouped picks the deepest [B,L,G,N] with G dividing H; a rank 3 form is one group.
@@ -587,7 +591,7 @@ func grouped(b *graph.Builder, forms []*graph.Value, h graph.Dim) *graph.Value {
 	}
 	for _, v := range forms {
 		if s := v.Type.Shape; len(s) == 3 {
-			return reshaped(b, v, []graph.Dim{s[0], s[1], graph.D(1), s[2]})
+			return layout.Reshape(b, v, []graph.Dim{s[0], s[1], graph.D(1), s[2]})
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
+	"github.com/ssdc-go/ssdc/passes/layout"
 )
 
 // A Loop or Scan over time. What enters the body from outside, by capture or
@@ -149,7 +150,7 @@ func (l *loop) findY(v *graph.Value) *graph.Value {
 			return u
 		}
 		for _, use := range u.Uses {
-			if m := use.Node; use.Index == 0 && (isLayout(m) || m.Op.Is("", "ConcatFromSequence")) {
+			if m := use.Node; use.Index == 0 && (layout.Is(m) || m.Op.Is("", "ConcatFromSequence")) {
 				work = append(work, m.Out[0])
 			}
 		}
@@ -210,7 +211,7 @@ func (l *loop) collect() {
 // sequence is the form [B,L,...] of an operand, which may come time first.
 func (l *loop) sequence(v *graph.Value) *graph.Value {
 	batch, length := l.init.Type.Shape[0], l.length()
-	for _, u := range chain(v) {
+	for _, u := range layout.Chain(v) {
 		if s := u.Type.Shape; len(s) >= 3 && s[0] == batch && s[1] == length {
 			return u
 		}
@@ -251,8 +252,8 @@ func outside(n *graph.Node, f func(*graph.Value)) {
 
 // claim fills in what every assignment shares.
 func (l *loop) claim(b *graph.Builder, n *graph.Node, in []certify.Input) *certify.Claim {
-	cl := &certify.Claim{In: append(in, certify.Input{Value: l.init}), Sizes: bindings(l.length(), 1, 6)}
-	cl.Old, cl.New = []*graph.Value{l.y}, []*graph.Value{reshaped(b, n.Out[0], l.y.Type.Shape)}
+	cl := &certify.Claim{In: append(in, certify.Input{Value: l.init}), Sizes: certify.Bindings(l.length(), 1, 6)}
+	cl.Old, cl.New = []*graph.Value{l.y}, []*graph.Value{layout.Reshape(b, n.Out[0], l.y.Type.Shape)}
 	if l.final != nil && !l.final.Unused() {
 		cl.Old, cl.New = append(cl.Old, l.final), append(cl.New, n.Out[1])
 	}
@@ -273,7 +274,7 @@ func (l *loop) ssd() error {
 	}
 	var heads []*graph.Value
 	for _, v := range l.pars {
-		if numel(v) == H {
+		if layout.Numel(v) == H {
 			heads = append(heads, v)
 		}
 	}
@@ -298,7 +299,7 @@ func (l *loop) ssd() error {
 			} else if len(narrow) == 2 {
 				continue
 			} else {
-				a = reshaped(b, a, []graph.Dim{H})
+				a = layout.Reshape(b, a, []graph.Dim{H})
 			}
 			bv, cv := grouped(b, forms(bs, B, L), H), grouped(b, forms(cs, B, L), H)
 			if b.Err != nil || bv == nil || cv == nil || bv.Type.Shape[2] != cv.Type.Shape[2] {
@@ -317,7 +318,7 @@ func (l *loop) ssd() error {
 				in = append(in, certify.Input{Value: dt, Kind: certify.Positive})
 			}
 			cl := l.claim(b, n, in)
-			if last = propose(l.c, ruleLoopSSD, cl); last == nil {
+			if last = certify.Rewrite(l.c, ruleLoopSSD, cl); last == nil {
 				return nil
 			}
 		}
@@ -327,7 +328,7 @@ func (l *loop) ssd() error {
 
 // forms lists the layouts of v that are sequences, deepest first.
 func forms(v *graph.Value, batch, length graph.Dim) []*graph.Value {
-	ch := chain(v)
+	ch := layout.Chain(v)
 	var out []*graph.Value
 	for i := len(ch) - 1; i >= 0; i-- {
 		if s := ch[i].Type.Shape; len(s) >= 3 && s[0] == batch && s[1] == length {
@@ -357,17 +358,17 @@ func (l *loop) selective() error {
 					continue
 				}
 				for _, a := range l.pars {
-					if numel(a) != product(D, N) {
+					if layout.Numel(a) != layout.Product(D, N) {
 						continue
 					}
 					b := l.c.Builder(l.g, l.n.From)
-					n := b.Node("ssm", "SelectiveScan", nil, 2, u, dt, reshaped(b, a, []graph.Dim{D, N}), bs, cs, nil, nil, nil, l.init)
+					n := b.Node("ssm", "SelectiveScan", nil, 2, u, dt, layout.Reshape(b, a, []graph.Dim{D, N}), bs, cs, nil, nil, nil, l.init)
 					if b.Err != nil {
 						last = b.Err
 						continue
 					}
 					cl := l.claim(b, n, []certify.Input{{Value: u}, {Value: dt, Kind: certify.Positive}, {Value: bs}, {Value: cs}})
-					if last = propose(l.c, ruleLoopSel, cl); last == nil {
+					if last = certify.Rewrite(l.c, ruleLoopSel, cl); last == nil {
 						return nil
 					}
 				}

@@ -6,6 +6,7 @@ import (
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
+	"github.com/ssdc-go/ssdc/passes/layout"
 )
 
 // One decode step: state' = state*exp(a) + update, y = <C, state'>. The state
@@ -136,7 +137,7 @@ func layouts(v *graph.Value) []*graph.Value {
 	out := []*graph.Value{v}
 	for i := 0; i < len(out) && i < 32; i++ {
 		for _, u := range out[i].Uses {
-			if isLayout(u.Node) && u.Index == 0 && u.Node.Op.Name != "Pad" {
+			if layout.Is(u.Node) && u.Index == 0 && u.Node.Op.Name != "Pad" {
 				out = append(out, u.Node.Out[0])
 			}
 		}
@@ -147,13 +148,13 @@ func layouts(v *graph.Value) []*graph.Value {
 // withN finds the deepest layout of v that has as many elements as [B,G,N] in
 // that order, and G, which divides H.
 func withN(v *graph.Value, batch, n, h graph.Dim) (*graph.Value, graph.Dim) {
-	ch := chain(v)
+	ch := layout.Chain(v)
 	for i := len(ch) - 1; i >= 0; i-- {
 		s := ch[i].Type.Shape
 		if len(s) < 2 || s[0] != batch {
 			continue
 		}
-		g, ok := numel(ch[i]).DivExact(product(batch, n))
+		g, ok := layout.Numel(ch[i]).DivExact(layout.Product(batch, n))
 		if !ok {
 			continue
 		}
@@ -189,20 +190,20 @@ func (s *step) ssd(rows, scales []*graph.Value, bv, cv, y *graph.Value) error {
 	for _, v := range append(append([]*graph.Value{}, rows...), scales...) {
 		cl.In = append(cl.In, certify.Input{Value: v})
 	}
-	xv := reshaped(b, x, []graph.Dim{B, one, H, P})
+	xv := layout.Reshape(b, x, []graph.Dim{B, one, H, P})
 	var dt, a *graph.Value
 	if len(scales) > 0 {
 		dt = s.perToken(b, multiply(b, scales), B, H)
 	}
 	if a = s.perHeadA(scales, H); a != nil {
 		cl.In = append(cl.In, certify.Input{Value: a, Kind: certify.LogDecay})
-		a = reshaped(b, a, []graph.Dim{H})
+		a = layout.Reshape(b, a, []graph.Dim{H})
 	} else {
 		a = s.perToken(b, s.log, B, H)
 		cl.In = append(cl.In, certify.Input{Value: s.log, Kind: certify.LogDecay})
 	}
-	bg := reshaped(b, broots, []graph.Dim{B, one, g, N})
-	cg := reshaped(b, croots, []graph.Dim{B, one, g, N})
+	bg := layout.Reshape(b, broots, []graph.Dim{B, one, g, N})
+	cg := layout.Reshape(b, croots, []graph.Dim{B, one, g, N})
 	n := b.Node("ssm", "SSD", nil, 2, xv, dt, a, bg, cg, nil, nil, nil, s.state)
 	if b.Err != nil {
 		return b.Err
@@ -212,12 +213,12 @@ func (s *step) ssd(rows, scales []*graph.Value, bv, cv, y *graph.Value) error {
 
 func (s *step) commit(rule string, b *graph.Builder, cl *certify.Claim, n *graph.Node, y *graph.Value) error {
 	cl.Old = []*graph.Value{y, s.next}
-	cl.New = []*graph.Value{reshaped(b, n.Out[0], y.Type.Shape), reshaped(b, n.Out[1], s.next.Type.Shape)}
+	cl.New = []*graph.Value{layout.Reshape(b, n.Out[0], y.Type.Shape), layout.Reshape(b, n.Out[1], s.next.Type.Shape)}
 	if b.Err != nil {
 		return b.Err
 	}
 	// y is computed from the new state: its old definition must not survive.
-	return propose(s.c, rule, cl)
+	return certify.Rewrite(s.c, rule, cl)
 }
 
 func multiply(b *graph.Builder, vs []*graph.Value) *graph.Value {
@@ -234,14 +235,14 @@ func (s *step) perToken(b *graph.Builder, v *graph.Value, batch, h graph.Dim) *g
 		return nil
 	}
 	want := []graph.Dim{batch, graph.D(1), h}
-	if numel(v) == product(want...) {
-		return reshaped(b, v, want)
+	if layout.Numel(v) == layout.Product(want...) {
+		return layout.Reshape(b, v, want)
 	}
-	full := b.Op("Expand", nil, v, shapeOf(b, []graph.Dim{batch, h, graph.D(1), graph.D(1)}, s.state))
+	full := b.Op("Expand", nil, v, layout.Shape(b, []graph.Dim{batch, h, graph.D(1), graph.D(1)}, s.state))
 	if b.Err != nil {
 		return nil
 	}
-	return reshaped(b, full, want)
+	return layout.Reshape(b, full, want)
 }
 
 // perHeadA splits log = A*dt when the update is scaled by the same dt and A is
@@ -252,7 +253,7 @@ func (s *step) perHeadA(scales []*graph.Value, h graph.Dim) *graph.Value {
 	}
 	for i, v := range s.log.Def.In {
 		a := s.log.Def.In[1-i]
-		if deepest(v) == deepest(scales[0]) && numel(a) == h && numel(v) == numel(scales[0]) {
+		if layout.Deepest(v) == layout.Deepest(scales[0]) && layout.Numel(a) == h && layout.Numel(v) == layout.Numel(scales[0]) {
 			return a
 		}
 	}
@@ -272,7 +273,7 @@ func (s *step) selective(rows []*graph.Value, bv, cv, y *graph.Value) error {
 	var rest []*graph.Value
 	for i, v := range s.log.Def.In {
 		for j, r := range rows {
-			if v == r || deepest(v) == deepest(r) && numel(v) == numel(r) {
+			if v == r || layout.Deepest(v) == layout.Deepest(r) && layout.Numel(v) == layout.Numel(r) {
 				dt, a = r, s.log.Def.In[1-i]
 				rest = append(append(rest, rows[:j]...), rows[j+1:]...)
 			}
@@ -281,7 +282,7 @@ func (s *step) selective(rows []*graph.Value, bv, cv, y *graph.Value) error {
 	if dt == nil || len(rest) == 0 {
 		return fmt.Errorf("no factor dt is shared by the decay and the update")
 	}
-	if numel(a) != product(D, N) {
+	if layout.Numel(a) != layout.Product(D, N) {
 		return fmt.Errorf("A is %s; expected [D,N]", a.Type)
 	}
 	broots, g := withN(bv, B, N, D)
@@ -295,8 +296,8 @@ func (s *step) selective(rows []*graph.Value, bv, cv, y *graph.Value) error {
 	}
 	seq := []graph.Dim{B, one, D}
 	n := b.Node("ssm", "SelectiveScan", nil, 2,
-		reshaped(b, multiply(b, rest), seq), reshaped(b, dt, seq), reshaped(b, a, []graph.Dim{D, N}),
-		reshaped(b, broots, []graph.Dim{B, one, N}), reshaped(b, croots, []graph.Dim{B, one, N}), nil, nil, nil, s.state)
+		layout.Reshape(b, multiply(b, rest), seq), layout.Reshape(b, dt, seq), layout.Reshape(b, a, []graph.Dim{D, N}),
+		layout.Reshape(b, broots, []graph.Dim{B, one, N}), layout.Reshape(b, croots, []graph.Dim{B, one, N}), nil, nil, nil, s.state)
 	if b.Err != nil {
 		return b.Err
 	}

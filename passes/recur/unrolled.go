@@ -6,6 +6,7 @@ import (
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
+	"github.com/ssdc-go/ssdc/passes/layout"
 )
 
 // An unrolled trace: a Concat of L outputs, each computed from what the step
@@ -174,16 +175,16 @@ func (t *trace) rewrite() error {
 	if a.Type.Rank() == 4 && a.Type.Shape[3].Is(1) {
 		dt, a = a, dt
 	}
-	if numel(dt) != product(B, L, D) || numel(a) != product(D, N) || dt.Type.Rank() != 4 {
+	if layout.Numel(dt) != layout.Product(B, L, D) || layout.Numel(a) != layout.Product(D, N) || dt.Type.Rank() != 4 {
 		return fmt.Errorf("the log decay multiplies %s and %s; expected dt [B,D,L,1] and A [D,N]", dt.Type, a.Type)
 	}
 	var u, bm *graph.Value
 	for _, f := range factors(update.v) {
 		switch {
-		case f == dt || deepest(f) == deepest(dt):
-		case numel(f) == product(B, L, N) && f.Type.Rank() == 4 && bm == nil:
+		case f == dt || layout.Deepest(f) == layout.Deepest(dt):
+		case layout.Numel(f) == layout.Product(B, L, N) && f.Type.Rank() == 4 && bm == nil:
 			bm = f
-		case numel(f) == product(B, L, D) && f.Type.Rank() == 4 && u == nil:
+		case layout.Numel(f) == layout.Product(B, L, D) && f.Type.Rank() == 4 && u == nil:
 			u = f
 		default:
 			return fmt.Errorf("factor %q %s of the update is neither dt, B nor u", f.Name, f.Type)
@@ -193,46 +194,46 @@ func (t *trace) rewrite() error {
 		return fmt.Errorf("the update is not a product dt*B*u")
 	}
 	var past *graph.Value
-	if len(t.roots) > 1 || len(t.roots) == 1 && numel(t.roots[0]) != product(B, D, N) {
+	if len(t.roots) > 1 || len(t.roots) == 1 && layout.Numel(t.roots[0]) != layout.Product(B, D, N) {
 		return fmt.Errorf("%d other operands enter the trace; expected at most a state [B,D,N]", len(t.roots))
 	}
 	cl := &certify.Claim{In: []certify.Input{{Value: dt, Kind: certify.Positive}, {Value: u}, {Value: bm}, {Value: readout.v}}}
 	if len(t.roots) == 1 {
-		past = reshaped(b, t.roots[0], []graph.Dim{B, D, N})
+		past = layout.Reshape(b, t.roots[0], []graph.Dim{B, D, N})
 		cl.In = append(cl.In, certify.Input{Value: t.roots[0]})
 	}
 	tokens := func(v *graph.Value, last graph.Dim) *graph.Value {
-		return reshaped(b, transposed(b, v, 0, ta, da, 3), []graph.Dim{B, L, last})
+		return layout.Reshape(b, layout.Transpose(b, v, 0, ta, da, 3), []graph.Dim{B, L, last})
 	}
 	cv := readout.v
 	if readout.axis == 2 {
-		cv = transposed(b, cv, 0, 2, 1)
+		cv = layout.Transpose(b, cv, 0, 2, 1)
 	}
-	n := b.Node("ssm", "SelectiveScan", nil, 2, tokens(u, D), tokens(dt, D), reshaped(b, a, []graph.Dim{D, N}), tokens(bm, N), cv, nil, nil, nil, past)
+	n := b.Node("ssm", "SelectiveScan", nil, 2, tokens(u, D), tokens(dt, D), layout.Reshape(b, a, []graph.Dim{D, N}), tokens(bm, N), cv, nil, nil, nil, past)
 	if b.Err != nil {
 		return b.Err
 	}
 	y := t.concat.Out[0]
 	ny := n.Out[0]
 	if y.Type.Rank() == 3 && !y.Type.Shape[1].Is(t.L) || t.concat.Attrs.Int("axis", 0) == int64(y.Type.Rank()-1) {
-		ny = transposed(b, ny, 0, 2, 1)
+		ny = layout.Transpose(b, ny, 0, 2, 1)
 	}
-	cl.Old, cl.New = []*graph.Value{y}, []*graph.Value{reshaped(b, ny, y.Type.Shape)}
+	cl.Old, cl.New = []*graph.Value{y}, []*graph.Value{layout.Reshape(b, ny, y.Type.Shape)}
 	final, err := t.exit(y)
 	if err != nil {
 		return err
 	}
 	if final != nil {
 		cl.Old = append(cl.Old, final)
-		cl.New = append(cl.New, reshaped(b, n.Out[1], final.Type.Shape))
+		cl.New = append(cl.New, layout.Reshape(b, n.Out[1], final.Type.Shape))
 	}
 	if b.Err != nil {
 		return b.Err
 	}
-	s := newShrinker(L)
-	s.to(D, 3)
-	cl.Shrink = s.m
-	return propose(t.c, ruleUnrolled, cl)
+	s := certify.NewShrinker(L)
+	s.To(D, 3)
+	cl.Shrink = s.Map
+	return certify.Rewrite(t.c, ruleUnrolled, cl)
 }
 
 // exit finds the one inner value that is used outside: the final state.
