@@ -83,21 +83,32 @@ func (s *simd) convBlock(k int, act bool) {
 	y, x, w := strided("y", "ldy"), strided("x", "ldx"), strided("w", "ldw")
 	x4 := stride3{GP64(), x.ld, x.ld3}
 	LEAQ(operand.Mem{Base: x.base, Index: x.ld, Scale: 4}, x4.base)
+	x8 := stride3{GP64(), x.ld, x.ld3}
+	LEAQ(operand.Mem{Base: x4.base, Index: x.ld, Scale: 4}, x8.base)
 	bias := Load(Param("bias"), GP64())
 	n := Load(Param("n"), GP64()).(reg.GPVirtual)
 	row := func(i int) operand.Mem {
-		if i < 4 {
+		switch {
+		case i < 4:
 			return x.at(i)
+		case i < 8:
+			return x4.at(i - 4)
 		}
-		return x4.at(i - 4)
+		return x8.at(i - 8)
 	}
-	s.channels(n, []reg.Register{y.base, x.base, x4.base, w.base, bias}, func(mask *tailMask) {
+	s.channels(n, []reg.Register{y.base, x.base, x4.base, x8.base, w.base, bias}, func(mask *tailMask) {
 		var ws regs
 		for j := range k {
 			ws = append(ws, s.load(w.at(j), mask))
 		}
 		b := s.load(operand.Mem{Base: bias}, mask)
 		for r := range convRows {
+			if !s.dry && mask == nil {
+				// The row that the next block brings in: far enough ahead, and
+				// each row lies on pages of its own, where the hardware's
+				// prefetch starts anew.
+				PREFETCHT0(row(k - 1 + convRows + r))
+			}
 			acc := s.copy(b)
 			for j := range k {
 				s.fma(acc, ws[j], s.source(row(r+j), mask))

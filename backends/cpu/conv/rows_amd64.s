@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func block2AVX512(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·block2AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -20,27 +20,32 @@ TEXT ·block2AVX512(SB), NOSPLIT, $0-64
 	SHLQ $0x02, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (BX)(SI*4), R10
-	MOVQ bias+48(FP), R11
-	MOVQ n+56(FP), R12
+	LEAQ (R10)(SI*4), R11
+	MOVQ bias+48(FP), R12
+	MOVQ n+56(FP), R13
 
 loop:
-	CMPQ        R12, $0x00000010
+	CMPQ        R13, $0x00000010
 	JB          rest
 	VMOVUPS     (R8), Z0
 	VMOVUPS     (R8)(R9*1), Z1
-	VMOVUPS     (R11), Z2
+	VMOVUPS     (R12), Z2
+	PREFETCHT0  (R10)(SI*1)
 	VMOVUPS     Z2, Z3
 	VFMADD231PS (BX), Z0, Z3
 	VFMADD231PS (BX)(SI*1), Z1, Z3
 	VMOVUPS     Z3, (AX)
+	PREFETCHT0  (R10)(SI*2)
 	VMOVUPS     Z2, Z3
 	VFMADD231PS (BX)(SI*1), Z0, Z3
 	VFMADD231PS (BX)(SI*2), Z1, Z3
 	VMOVUPS     Z3, (AX)(CX*1)
+	PREFETCHT0  (R10)(DI*1)
 	VMOVUPS     Z2, Z3
 	VFMADD231PS (BX)(SI*2), Z0, Z3
 	VFMADD231PS (BX)(DI*1), Z1, Z3
 	VMOVUPS     Z3, (AX)(CX*2)
+	PREFETCHT0  (R11)
 	VMOVUPS     Z2, Z2
 	VFMADD231PS (BX)(DI*1), Z0, Z2
 	VFMADD231PS (R10), Z1, Z2
@@ -48,21 +53,22 @@ loop:
 	ADDQ        $0x00000040, AX
 	ADDQ        $0x00000040, BX
 	ADDQ        $0x00000040, R10
-	ADDQ        $0x00000040, R8
 	ADDQ        $0x00000040, R11
-	SUBQ        $0x00000010, R12
+	ADDQ        $0x00000040, R8
+	ADDQ        $0x00000040, R12
+	SUBQ        $0x00000010, R13
 	JMP         loop
 
 rest:
-	TESTQ       R12, R12
+	TESTQ       R13, R13
 	JE          done
-	MOVQ        $0x00000001, R13
-	SHLXQ       R12, R13, R13
-	DECQ        R13
-	KMOVW       R13, K1
+	MOVQ        $0x00000001, R11
+	SHLXQ       R13, R11, R11
+	DECQ        R11
+	KMOVW       R11, K1
 	VMOVUPS.Z   (R8), K1, Z0
 	VMOVUPS.Z   (R8)(R9*1), K1, Z1
-	VMOVUPS.Z   (R11), K1, Z2
+	VMOVUPS.Z   (R12), K1, Z2
 	VMOVUPS     Z2, Z3
 	VMOVUPS.Z   (BX), K1, Z4
 	VFMADD231PS Z4, Z0, Z3
@@ -93,7 +99,7 @@ done:
 	RET
 
 // func block2AVX2(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·block2AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -108,27 +114,32 @@ TEXT ·block2AVX2(SB), NOSPLIT, $0-64
 	SHLQ $0x02, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (BX)(SI*4), R10
-	MOVQ bias+48(FP), R11
-	MOVQ n+56(FP), R12
+	LEAQ (R10)(SI*4), R11
+	MOVQ bias+48(FP), R12
+	MOVQ n+56(FP), R13
 
 loop:
-	CMPQ        R12, $0x00000008
+	CMPQ        R13, $0x00000008
 	JB          rest
 	VMOVUPS     (R8), Y0
 	VMOVUPS     (R8)(R9*1), Y1
-	VMOVUPS     (R11), Y2
+	VMOVUPS     (R12), Y2
+	PREFETCHT0  (R10)(SI*1)
 	VMOVUPS     Y2, Y3
 	VFMADD231PS (BX), Y0, Y3
 	VFMADD231PS (BX)(SI*1), Y1, Y3
 	VMOVUPS     Y3, (AX)
+	PREFETCHT0  (R10)(SI*2)
 	VMOVUPS     Y2, Y3
 	VFMADD231PS (BX)(SI*1), Y0, Y3
 	VFMADD231PS (BX)(SI*2), Y1, Y3
 	VMOVUPS     Y3, (AX)(CX*1)
+	PREFETCHT0  (R10)(DI*1)
 	VMOVUPS     Y2, Y3
 	VFMADD231PS (BX)(SI*2), Y0, Y3
 	VFMADD231PS (BX)(DI*1), Y1, Y3
 	VMOVUPS     Y3, (AX)(CX*2)
+	PREFETCHT0  (R11)
 	VMOVUPS     Y2, Y2
 	VFMADD231PS (BX)(DI*1), Y0, Y2
 	VFMADD231PS (R10), Y1, Y2
@@ -136,21 +147,22 @@ loop:
 	ADDQ        $0x00000020, AX
 	ADDQ        $0x00000020, BX
 	ADDQ        $0x00000020, R10
-	ADDQ        $0x00000020, R8
 	ADDQ        $0x00000020, R11
-	SUBQ        $0x00000008, R12
+	ADDQ        $0x00000020, R8
+	ADDQ        $0x00000020, R12
+	SUBQ        $0x00000008, R13
 	JMP         loop
 
 rest:
-	TESTQ       R12, R12
+	TESTQ       R13, R13
 	JE          done
 	LEAQ        window<>+0(SB), R14
-	MOVQ        $0x00000008, R13
-	SUBQ        R12, R13
-	VMOVDQU     (R14)(R13*4), Y0
+	MOVQ        $0x00000008, R11
+	SUBQ        R13, R11
+	VMOVDQU     (R14)(R11*4), Y0
 	VMASKMOVPS  (R8), Y0, Y1
 	VMASKMOVPS  (R8)(R9*1), Y0, Y2
-	VMASKMOVPS  (R11), Y0, Y3
+	VMASKMOVPS  (R12), Y0, Y3
 	VMOVUPS     Y3, Y4
 	VMASKMOVPS  (BX), Y0, Y5
 	VFMADD231PS Y5, Y1, Y4
@@ -293,7 +305,7 @@ done:
 	RET
 
 // func block2SiLUAVX512(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·block2SiLUAVX512(SB), NOSPLIT, $0-64
 	MOVQ         y+0(FP), AX
 	MOVQ         ldy+8(FP), CX
@@ -308,8 +320,9 @@ TEXT ·block2SiLUAVX512(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R9
 	LEAQ         (R9)(R9*2), R10
 	LEAQ         (BX)(SI*4), R10
-	MOVQ         bias+48(FP), R11
-	MOVQ         n+56(FP), R12
+	LEAQ         (R10)(SI*4), R11
+	MOVQ         bias+48(FP), R12
+	MOVQ         n+56(FP), R13
 	VBROADCASTSS k42ae999a<>+0(SB), Z0
 	VBROADCASTSS kc2b20000<>+0(SB), Z1
 	VBROADCASTSS kbfb8aa3b<>+0(SB), Z2
@@ -324,11 +337,12 @@ TEXT ·block2SiLUAVX512(SB), NOSPLIT, $0-64
 	VBROADCASTSS k3f800000<>+0(SB), Z11
 
 loop:
-	CMPQ         R12, $0x00000010
+	CMPQ         R13, $0x00000010
 	JB           rest
 	VMOVUPS      (R8), Z12
 	VMOVUPS      (R8)(R9*1), Z13
-	VMOVUPS      (R11), Z14
+	VMOVUPS      (R12), Z14
+	PREFETCHT0   (R10)(SI*1)
 	VMOVUPS      Z14, Z15
 	VFMADD231PS  (BX), Z12, Z15
 	VFMADD231PS  (BX)(SI*1), Z13, Z15
@@ -351,6 +365,7 @@ loop:
 	VADDPS       Z11, Z16, Z16
 	VDIVPS       Z16, Z15, Z15
 	VMOVUPS      Z15, (AX)
+	PREFETCHT0   (R10)(SI*2)
 	VMOVUPS      Z14, Z15
 	VFMADD231PS  (BX)(SI*1), Z12, Z15
 	VFMADD231PS  (BX)(SI*2), Z13, Z15
@@ -373,6 +388,7 @@ loop:
 	VADDPS       Z11, Z16, Z16
 	VDIVPS       Z16, Z15, Z15
 	VMOVUPS      Z15, (AX)(CX*1)
+	PREFETCHT0   (R10)(DI*1)
 	VMOVUPS      Z14, Z15
 	VFMADD231PS  (BX)(SI*2), Z12, Z15
 	VFMADD231PS  (BX)(DI*1), Z13, Z15
@@ -395,6 +411,7 @@ loop:
 	VADDPS       Z11, Z16, Z16
 	VDIVPS       Z16, Z15, Z15
 	VMOVUPS      Z15, (AX)(CX*2)
+	PREFETCHT0   (R11)
 	VMOVUPS      Z14, Z14
 	VFMADD231PS  (BX)(DI*1), Z12, Z14
 	VFMADD231PS  (R10), Z13, Z14
@@ -420,21 +437,22 @@ loop:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, R10
-	ADDQ         $0x00000040, R8
 	ADDQ         $0x00000040, R11
-	SUBQ         $0x00000010, R12
+	ADDQ         $0x00000040, R8
+	ADDQ         $0x00000040, R12
+	SUBQ         $0x00000010, R13
 	JMP          loop
 
 rest:
-	TESTQ        R12, R12
+	TESTQ        R13, R13
 	JE           done
-	MOVQ         $0x00000001, R13
-	SHLXQ        R12, R13, R13
-	DECQ         R13
-	KMOVW        R13, K1
+	MOVQ         $0x00000001, R11
+	SHLXQ        R13, R11, R11
+	DECQ         R11
+	KMOVW        R11, K1
 	VMOVUPS.Z    (R8), K1, Z12
 	VMOVUPS.Z    (R8)(R9*1), K1, Z13
-	VMOVUPS.Z    (R11), K1, Z14
+	VMOVUPS.Z    (R12), K1, Z14
 	VMOVUPS      Z14, Z15
 	VMOVUPS.Z    (BX), K1, Z16
 	VFMADD231PS  Z16, Z12, Z15
@@ -609,7 +627,7 @@ DATA k3f800000<>+24(SB)/8, $0x3f8000003f800000
 GLOBL k3f800000<>(SB), RODATA|NOPTR, $32
 
 // func block2SiLUAVX2(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·block2SiLUAVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -624,15 +642,17 @@ TEXT ·block2SiLUAVX2(SB), NOSPLIT, $0-64
 	SHLQ $0x02, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (BX)(SI*4), R10
-	MOVQ bias+48(FP), R11
-	MOVQ n+56(FP), R12
+	LEAQ (R10)(SI*4), R11
+	MOVQ bias+48(FP), R12
+	MOVQ n+56(FP), R13
 
 loop:
-	CMPQ         R12, $0x00000008
+	CMPQ         R13, $0x00000008
 	JB           rest
 	VMOVUPS      (R8), Y0
 	VMOVUPS      (R8)(R9*1), Y1
-	VMOVUPS      (R11), Y2
+	VMOVUPS      (R12), Y2
+	PREFETCHT0   (R10)(SI*1)
 	VMOVUPS      Y2, Y3
 	VFMADD231PS  (BX), Y0, Y3
 	VFMADD231PS  (BX)(SI*1), Y1, Y3
@@ -661,6 +681,7 @@ loop:
 	VADDPS       k3f800000<>+0(SB), Y4, Y4
 	VDIVPS       Y4, Y3, Y3
 	VMOVUPS      Y3, (AX)
+	PREFETCHT0   (R10)(SI*2)
 	VMOVUPS      Y2, Y3
 	VFMADD231PS  (BX)(SI*1), Y0, Y3
 	VFMADD231PS  (BX)(SI*2), Y1, Y3
@@ -689,6 +710,7 @@ loop:
 	VADDPS       k3f800000<>+0(SB), Y4, Y4
 	VDIVPS       Y4, Y3, Y3
 	VMOVUPS      Y3, (AX)(CX*1)
+	PREFETCHT0   (R10)(DI*1)
 	VMOVUPS      Y2, Y3
 	VFMADD231PS  (BX)(SI*2), Y0, Y3
 	VFMADD231PS  (BX)(DI*1), Y1, Y3
@@ -717,6 +739,7 @@ loop:
 	VADDPS       k3f800000<>+0(SB), Y4, Y4
 	VDIVPS       Y4, Y3, Y3
 	VMOVUPS      Y3, (AX)(CX*2)
+	PREFETCHT0   (R11)
 	VMOVUPS      Y2, Y2
 	VFMADD231PS  (BX)(DI*1), Y0, Y2
 	VFMADD231PS  (R10), Y1, Y2
@@ -748,21 +771,22 @@ loop:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000020, R10
-	ADDQ         $0x00000020, R8
 	ADDQ         $0x00000020, R11
-	SUBQ         $0x00000008, R12
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x00000020, R12
+	SUBQ         $0x00000008, R13
 	JMP          loop
 
 rest:
-	TESTQ        R12, R12
+	TESTQ        R13, R13
 	JE           done
 	LEAQ         window<>+0(SB), R14
-	MOVQ         $0x00000008, R13
-	SUBQ         R12, R13
-	VMOVDQU      (R14)(R13*4), Y0
+	MOVQ         $0x00000008, R11
+	SUBQ         R13, R11
+	VMOVDQU      (R14)(R11*4), Y0
 	VMASKMOVPS   (R8), Y0, Y1
 	VMASKMOVPS   (R8)(R9*1), Y0, Y2
-	VMASKMOVPS   (R11), Y0, Y3
+	VMASKMOVPS   (R12), Y0, Y3
 	VMOVUPS      Y3, Y4
 	VMASKMOVPS   (BX), Y0, Y5
 	VFMADD231PS  Y5, Y1, Y4
@@ -1093,7 +1117,7 @@ done:
 	RET
 
 // func block3AVX512(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·block3AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -1108,31 +1132,36 @@ TEXT ·block3AVX512(SB), NOSPLIT, $0-64
 	SHLQ $0x02, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (BX)(SI*4), R10
-	MOVQ bias+48(FP), R11
-	MOVQ n+56(FP), R12
+	LEAQ (R10)(SI*4), R11
+	MOVQ bias+48(FP), R12
+	MOVQ n+56(FP), R13
 
 loop:
-	CMPQ        R12, $0x00000010
+	CMPQ        R13, $0x00000010
 	JB          rest
 	VMOVUPS     (R8), Z0
 	VMOVUPS     (R8)(R9*1), Z1
 	VMOVUPS     (R8)(R9*2), Z2
-	VMOVUPS     (R11), Z3
+	VMOVUPS     (R12), Z3
+	PREFETCHT0  (R10)(SI*2)
 	VMOVUPS     Z3, Z4
 	VFMADD231PS (BX), Z0, Z4
 	VFMADD231PS (BX)(SI*1), Z1, Z4
 	VFMADD231PS (BX)(SI*2), Z2, Z4
 	VMOVUPS     Z4, (AX)
+	PREFETCHT0  (R10)(DI*1)
 	VMOVUPS     Z3, Z4
 	VFMADD231PS (BX)(SI*1), Z0, Z4
 	VFMADD231PS (BX)(SI*2), Z1, Z4
 	VFMADD231PS (BX)(DI*1), Z2, Z4
 	VMOVUPS     Z4, (AX)(CX*1)
+	PREFETCHT0  (R11)
 	VMOVUPS     Z3, Z4
 	VFMADD231PS (BX)(SI*2), Z0, Z4
 	VFMADD231PS (BX)(DI*1), Z1, Z4
 	VFMADD231PS (R10), Z2, Z4
 	VMOVUPS     Z4, (AX)(CX*2)
+	PREFETCHT0  (R11)(SI*1)
 	VMOVUPS     Z3, Z3
 	VFMADD231PS (BX)(DI*1), Z0, Z3
 	VFMADD231PS (R10), Z1, Z3
@@ -1141,22 +1170,23 @@ loop:
 	ADDQ        $0x00000040, AX
 	ADDQ        $0x00000040, BX
 	ADDQ        $0x00000040, R10
-	ADDQ        $0x00000040, R8
 	ADDQ        $0x00000040, R11
-	SUBQ        $0x00000010, R12
+	ADDQ        $0x00000040, R8
+	ADDQ        $0x00000040, R12
+	SUBQ        $0x00000010, R13
 	JMP         loop
 
 rest:
-	TESTQ       R12, R12
+	TESTQ       R13, R13
 	JE          done
-	MOVQ        $0x00000001, R13
-	SHLXQ       R12, R13, R13
-	DECQ        R13
-	KMOVW       R13, K1
+	MOVQ        $0x00000001, R11
+	SHLXQ       R13, R11, R11
+	DECQ        R11
+	KMOVW       R11, K1
 	VMOVUPS.Z   (R8), K1, Z0
 	VMOVUPS.Z   (R8)(R9*1), K1, Z1
 	VMOVUPS.Z   (R8)(R9*2), K1, Z2
-	VMOVUPS.Z   (R11), K1, Z3
+	VMOVUPS.Z   (R12), K1, Z3
 	VMOVUPS     Z3, Z4
 	VMOVUPS.Z   (BX), K1, Z5
 	VFMADD231PS Z5, Z0, Z4
@@ -1195,7 +1225,7 @@ done:
 	RET
 
 // func block3AVX2(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·block3AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -1210,31 +1240,36 @@ TEXT ·block3AVX2(SB), NOSPLIT, $0-64
 	SHLQ $0x02, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (BX)(SI*4), R10
-	MOVQ bias+48(FP), R11
-	MOVQ n+56(FP), R12
+	LEAQ (R10)(SI*4), R11
+	MOVQ bias+48(FP), R12
+	MOVQ n+56(FP), R13
 
 loop:
-	CMPQ        R12, $0x00000008
+	CMPQ        R13, $0x00000008
 	JB          rest
 	VMOVUPS     (R8), Y0
 	VMOVUPS     (R8)(R9*1), Y1
 	VMOVUPS     (R8)(R9*2), Y2
-	VMOVUPS     (R11), Y3
+	VMOVUPS     (R12), Y3
+	PREFETCHT0  (R10)(SI*2)
 	VMOVUPS     Y3, Y4
 	VFMADD231PS (BX), Y0, Y4
 	VFMADD231PS (BX)(SI*1), Y1, Y4
 	VFMADD231PS (BX)(SI*2), Y2, Y4
 	VMOVUPS     Y4, (AX)
+	PREFETCHT0  (R10)(DI*1)
 	VMOVUPS     Y3, Y4
 	VFMADD231PS (BX)(SI*1), Y0, Y4
 	VFMADD231PS (BX)(SI*2), Y1, Y4
 	VFMADD231PS (BX)(DI*1), Y2, Y4
 	VMOVUPS     Y4, (AX)(CX*1)
+	PREFETCHT0  (R11)
 	VMOVUPS     Y3, Y4
 	VFMADD231PS (BX)(SI*2), Y0, Y4
 	VFMADD231PS (BX)(DI*1), Y1, Y4
 	VFMADD231PS (R10), Y2, Y4
 	VMOVUPS     Y4, (AX)(CX*2)
+	PREFETCHT0  (R11)(SI*1)
 	VMOVUPS     Y3, Y3
 	VFMADD231PS (BX)(DI*1), Y0, Y3
 	VFMADD231PS (R10), Y1, Y3
@@ -1243,22 +1278,23 @@ loop:
 	ADDQ        $0x00000020, AX
 	ADDQ        $0x00000020, BX
 	ADDQ        $0x00000020, R10
-	ADDQ        $0x00000020, R8
 	ADDQ        $0x00000020, R11
-	SUBQ        $0x00000008, R12
+	ADDQ        $0x00000020, R8
+	ADDQ        $0x00000020, R12
+	SUBQ        $0x00000008, R13
 	JMP         loop
 
 rest:
-	TESTQ       R12, R12
+	TESTQ       R13, R13
 	JE          done
 	LEAQ        window<>+0(SB), R14
-	MOVQ        $0x00000008, R13
-	SUBQ        R12, R13
-	VMOVDQU     (R14)(R13*4), Y0
+	MOVQ        $0x00000008, R11
+	SUBQ        R13, R11
+	VMOVDQU     (R14)(R11*4), Y0
 	VMASKMOVPS  (R8), Y0, Y1
 	VMASKMOVPS  (R8)(R9*1), Y0, Y2
 	VMASKMOVPS  (R8)(R9*2), Y0, Y3
-	VMASKMOVPS  (R11), Y0, Y4
+	VMASKMOVPS  (R12), Y0, Y4
 	VMOVUPS     Y4, Y5
 	VMASKMOVPS  (BX), Y0, Y6
 	VFMADD231PS Y6, Y1, Y5
@@ -1413,7 +1449,7 @@ done:
 	RET
 
 // func block3SiLUAVX512(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·block3SiLUAVX512(SB), NOSPLIT, $0-64
 	MOVQ         y+0(FP), AX
 	MOVQ         ldy+8(FP), CX
@@ -1428,8 +1464,9 @@ TEXT ·block3SiLUAVX512(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R9
 	LEAQ         (R9)(R9*2), R10
 	LEAQ         (BX)(SI*4), R10
-	MOVQ         bias+48(FP), R11
-	MOVQ         n+56(FP), R12
+	LEAQ         (R10)(SI*4), R11
+	MOVQ         bias+48(FP), R12
+	MOVQ         n+56(FP), R13
 	VBROADCASTSS k42ae999a<>+0(SB), Z0
 	VBROADCASTSS kc2b20000<>+0(SB), Z1
 	VBROADCASTSS kbfb8aa3b<>+0(SB), Z2
@@ -1444,12 +1481,13 @@ TEXT ·block3SiLUAVX512(SB), NOSPLIT, $0-64
 	VBROADCASTSS k3f800000<>+0(SB), Z11
 
 loop:
-	CMPQ         R12, $0x00000010
+	CMPQ         R13, $0x00000010
 	JB           rest
 	VMOVUPS      (R8), Z12
 	VMOVUPS      (R8)(R9*1), Z13
 	VMOVUPS      (R8)(R9*2), Z14
-	VMOVUPS      (R11), Z15
+	VMOVUPS      (R12), Z15
+	PREFETCHT0   (R10)(SI*2)
 	VMOVUPS      Z15, Z16
 	VFMADD231PS  (BX), Z12, Z16
 	VFMADD231PS  (BX)(SI*1), Z13, Z16
@@ -1473,6 +1511,7 @@ loop:
 	VADDPS       Z11, Z17, Z17
 	VDIVPS       Z17, Z16, Z16
 	VMOVUPS      Z16, (AX)
+	PREFETCHT0   (R10)(DI*1)
 	VMOVUPS      Z15, Z16
 	VFMADD231PS  (BX)(SI*1), Z12, Z16
 	VFMADD231PS  (BX)(SI*2), Z13, Z16
@@ -1496,6 +1535,7 @@ loop:
 	VADDPS       Z11, Z17, Z17
 	VDIVPS       Z17, Z16, Z16
 	VMOVUPS      Z16, (AX)(CX*1)
+	PREFETCHT0   (R11)
 	VMOVUPS      Z15, Z16
 	VFMADD231PS  (BX)(SI*2), Z12, Z16
 	VFMADD231PS  (BX)(DI*1), Z13, Z16
@@ -1519,6 +1559,7 @@ loop:
 	VADDPS       Z11, Z17, Z17
 	VDIVPS       Z17, Z16, Z16
 	VMOVUPS      Z16, (AX)(CX*2)
+	PREFETCHT0   (R11)(SI*1)
 	VMOVUPS      Z15, Z15
 	VFMADD231PS  (BX)(DI*1), Z12, Z15
 	VFMADD231PS  (R10), Z13, Z15
@@ -1545,22 +1586,23 @@ loop:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, R10
-	ADDQ         $0x00000040, R8
 	ADDQ         $0x00000040, R11
-	SUBQ         $0x00000010, R12
+	ADDQ         $0x00000040, R8
+	ADDQ         $0x00000040, R12
+	SUBQ         $0x00000010, R13
 	JMP          loop
 
 rest:
-	TESTQ        R12, R12
+	TESTQ        R13, R13
 	JE           done
-	MOVQ         $0x00000001, R13
-	SHLXQ        R12, R13, R13
-	DECQ         R13
-	KMOVW        R13, K1
+	MOVQ         $0x00000001, R11
+	SHLXQ        R13, R11, R11
+	DECQ         R11
+	KMOVW        R11, K1
 	VMOVUPS.Z    (R8), K1, Z12
 	VMOVUPS.Z    (R8)(R9*1), K1, Z13
 	VMOVUPS.Z    (R8)(R9*2), K1, Z14
-	VMOVUPS.Z    (R11), K1, Z15
+	VMOVUPS.Z    (R12), K1, Z15
 	VMOVUPS      Z15, Z16
 	VMOVUPS.Z    (BX), K1, Z17
 	VFMADD231PS  Z17, Z12, Z16
@@ -1671,7 +1713,7 @@ done:
 	RET
 
 // func block3SiLUAVX2(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·block3SiLUAVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -1686,16 +1728,18 @@ TEXT ·block3SiLUAVX2(SB), NOSPLIT, $0-64
 	SHLQ $0x02, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (BX)(SI*4), R10
-	MOVQ bias+48(FP), R11
-	MOVQ n+56(FP), R12
+	LEAQ (R10)(SI*4), R11
+	MOVQ bias+48(FP), R12
+	MOVQ n+56(FP), R13
 
 loop:
-	CMPQ         R12, $0x00000008
+	CMPQ         R13, $0x00000008
 	JB           rest
 	VMOVUPS      (R8), Y0
 	VMOVUPS      (R8)(R9*1), Y1
 	VMOVUPS      (R8)(R9*2), Y2
-	VMOVUPS      (R11), Y3
+	VMOVUPS      (R12), Y3
+	PREFETCHT0   (R10)(SI*2)
 	VMOVUPS      Y3, Y4
 	VFMADD231PS  (BX), Y0, Y4
 	VFMADD231PS  (BX)(SI*1), Y1, Y4
@@ -1725,6 +1769,7 @@ loop:
 	VADDPS       k3f800000<>+0(SB), Y5, Y5
 	VDIVPS       Y5, Y4, Y4
 	VMOVUPS      Y4, (AX)
+	PREFETCHT0   (R10)(DI*1)
 	VMOVUPS      Y3, Y4
 	VFMADD231PS  (BX)(SI*1), Y0, Y4
 	VFMADD231PS  (BX)(SI*2), Y1, Y4
@@ -1754,6 +1799,7 @@ loop:
 	VADDPS       k3f800000<>+0(SB), Y5, Y5
 	VDIVPS       Y5, Y4, Y4
 	VMOVUPS      Y4, (AX)(CX*1)
+	PREFETCHT0   (R11)
 	VMOVUPS      Y3, Y4
 	VFMADD231PS  (BX)(SI*2), Y0, Y4
 	VFMADD231PS  (BX)(DI*1), Y1, Y4
@@ -1783,6 +1829,7 @@ loop:
 	VADDPS       k3f800000<>+0(SB), Y5, Y5
 	VDIVPS       Y5, Y4, Y4
 	VMOVUPS      Y4, (AX)(CX*2)
+	PREFETCHT0   (R11)(SI*1)
 	VMOVUPS      Y3, Y3
 	VFMADD231PS  (BX)(DI*1), Y0, Y3
 	VFMADD231PS  (R10), Y1, Y3
@@ -1815,22 +1862,23 @@ loop:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000020, R10
-	ADDQ         $0x00000020, R8
 	ADDQ         $0x00000020, R11
-	SUBQ         $0x00000008, R12
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x00000020, R12
+	SUBQ         $0x00000008, R13
 	JMP          loop
 
 rest:
-	TESTQ        R12, R12
+	TESTQ        R13, R13
 	JE           done
 	LEAQ         window<>+0(SB), R14
-	MOVQ         $0x00000008, R13
-	SUBQ         R12, R13
-	VMOVDQU      (R14)(R13*4), Y0
+	MOVQ         $0x00000008, R11
+	SUBQ         R13, R11
+	VMOVDQU      (R14)(R11*4), Y0
 	VMASKMOVPS   (R8), Y0, Y1
 	VMASKMOVPS   (R8)(R9*1), Y0, Y2
 	VMASKMOVPS   (R8)(R9*2), Y0, Y3
-	VMASKMOVPS   (R11), Y0, Y4
+	VMASKMOVPS   (R12), Y0, Y4
 	VMOVUPS      Y4, Y5
 	VMASKMOVPS   (BX), Y0, Y6
 	VFMADD231PS  Y6, Y1, Y5
@@ -2177,7 +2225,7 @@ done:
 	RET
 
 // func block4AVX512(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·block4AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -2192,35 +2240,40 @@ TEXT ·block4AVX512(SB), NOSPLIT, $0-64
 	SHLQ $0x02, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (BX)(SI*4), R11
-	MOVQ bias+48(FP), R12
-	MOVQ n+56(FP), R13
+	LEAQ (R11)(SI*4), R12
+	MOVQ bias+48(FP), R13
+	MOVQ n+56(FP), R14
 
 loop:
-	CMPQ        R13, $0x00000010
+	CMPQ        R14, $0x00000010
 	JB          rest
 	VMOVUPS     (R8), Z0
 	VMOVUPS     (R8)(R9*1), Z1
 	VMOVUPS     (R8)(R9*2), Z2
 	VMOVUPS     (R8)(R10*1), Z3
-	VMOVUPS     (R12), Z4
+	VMOVUPS     (R13), Z4
+	PREFETCHT0  (R11)(DI*1)
 	VMOVUPS     Z4, Z5
 	VFMADD231PS (BX), Z0, Z5
 	VFMADD231PS (BX)(SI*1), Z1, Z5
 	VFMADD231PS (BX)(SI*2), Z2, Z5
 	VFMADD231PS (BX)(DI*1), Z3, Z5
 	VMOVUPS     Z5, (AX)
+	PREFETCHT0  (R12)
 	VMOVUPS     Z4, Z5
 	VFMADD231PS (BX)(SI*1), Z0, Z5
 	VFMADD231PS (BX)(SI*2), Z1, Z5
 	VFMADD231PS (BX)(DI*1), Z2, Z5
 	VFMADD231PS (R11), Z3, Z5
 	VMOVUPS     Z5, (AX)(CX*1)
+	PREFETCHT0  (R12)(SI*1)
 	VMOVUPS     Z4, Z5
 	VFMADD231PS (BX)(SI*2), Z0, Z5
 	VFMADD231PS (BX)(DI*1), Z1, Z5
 	VFMADD231PS (R11), Z2, Z5
 	VFMADD231PS (R11)(SI*1), Z3, Z5
 	VMOVUPS     Z5, (AX)(CX*2)
+	PREFETCHT0  (R12)(SI*2)
 	VMOVUPS     Z4, Z4
 	VFMADD231PS (BX)(DI*1), Z0, Z4
 	VFMADD231PS (R11), Z1, Z4
@@ -2230,23 +2283,24 @@ loop:
 	ADDQ        $0x00000040, AX
 	ADDQ        $0x00000040, BX
 	ADDQ        $0x00000040, R11
-	ADDQ        $0x00000040, R8
 	ADDQ        $0x00000040, R12
-	SUBQ        $0x00000010, R13
+	ADDQ        $0x00000040, R8
+	ADDQ        $0x00000040, R13
+	SUBQ        $0x00000010, R14
 	JMP         loop
 
 rest:
-	TESTQ       R13, R13
+	TESTQ       R14, R14
 	JE          done
-	MOVQ        $0x00000001, R14
-	SHLXQ       R13, R14, R14
-	DECQ        R14
-	KMOVW       R14, K1
+	MOVQ        $0x00000001, R12
+	SHLXQ       R14, R12, R12
+	DECQ        R12
+	KMOVW       R12, K1
 	VMOVUPS.Z   (R8), K1, Z0
 	VMOVUPS.Z   (R8)(R9*1), K1, Z1
 	VMOVUPS.Z   (R8)(R9*2), K1, Z2
 	VMOVUPS.Z   (R8)(R10*1), K1, Z3
-	VMOVUPS.Z   (R12), K1, Z4
+	VMOVUPS.Z   (R13), K1, Z4
 	VMOVUPS     Z4, Z5
 	VMOVUPS.Z   (BX), K1, Z6
 	VFMADD231PS Z6, Z0, Z5
@@ -2293,7 +2347,7 @@ done:
 	RET
 
 // func block4AVX2(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·block4AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -2308,35 +2362,40 @@ TEXT ·block4AVX2(SB), NOSPLIT, $0-64
 	SHLQ $0x02, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (BX)(SI*4), R11
-	MOVQ bias+48(FP), R12
-	MOVQ n+56(FP), R13
+	LEAQ (R11)(SI*4), R12
+	MOVQ bias+48(FP), R13
+	MOVQ n+56(FP), R14
 
 loop:
-	CMPQ        R13, $0x00000008
+	CMPQ        R14, $0x00000008
 	JB          rest
 	VMOVUPS     (R8), Y0
 	VMOVUPS     (R8)(R9*1), Y1
 	VMOVUPS     (R8)(R9*2), Y2
 	VMOVUPS     (R8)(R10*1), Y3
-	VMOVUPS     (R12), Y4
+	VMOVUPS     (R13), Y4
+	PREFETCHT0  (R11)(DI*1)
 	VMOVUPS     Y4, Y5
 	VFMADD231PS (BX), Y0, Y5
 	VFMADD231PS (BX)(SI*1), Y1, Y5
 	VFMADD231PS (BX)(SI*2), Y2, Y5
 	VFMADD231PS (BX)(DI*1), Y3, Y5
 	VMOVUPS     Y5, (AX)
+	PREFETCHT0  (R12)
 	VMOVUPS     Y4, Y5
 	VFMADD231PS (BX)(SI*1), Y0, Y5
 	VFMADD231PS (BX)(SI*2), Y1, Y5
 	VFMADD231PS (BX)(DI*1), Y2, Y5
 	VFMADD231PS (R11), Y3, Y5
 	VMOVUPS     Y5, (AX)(CX*1)
+	PREFETCHT0  (R12)(SI*1)
 	VMOVUPS     Y4, Y5
 	VFMADD231PS (BX)(SI*2), Y0, Y5
 	VFMADD231PS (BX)(DI*1), Y1, Y5
 	VFMADD231PS (R11), Y2, Y5
 	VFMADD231PS (R11)(SI*1), Y3, Y5
 	VMOVUPS     Y5, (AX)(CX*2)
+	PREFETCHT0  (R12)(SI*2)
 	VMOVUPS     Y4, Y4
 	VFMADD231PS (BX)(DI*1), Y0, Y4
 	VFMADD231PS (R11), Y1, Y4
@@ -2346,23 +2405,24 @@ loop:
 	ADDQ        $0x00000020, AX
 	ADDQ        $0x00000020, BX
 	ADDQ        $0x00000020, R11
-	ADDQ        $0x00000020, R8
 	ADDQ        $0x00000020, R12
-	SUBQ        $0x00000008, R13
+	ADDQ        $0x00000020, R8
+	ADDQ        $0x00000020, R13
+	SUBQ        $0x00000008, R14
 	JMP         loop
 
 rest:
-	TESTQ       R13, R13
+	TESTQ       R14, R14
 	JE          done
 	LEAQ        window<>+0(SB), R15
-	MOVQ        $0x00000008, R14
-	SUBQ        R13, R14
-	VMOVDQU     (R15)(R14*4), Y0
+	MOVQ        $0x00000008, R12
+	SUBQ        R14, R12
+	VMOVDQU     (R15)(R12*4), Y0
 	VMASKMOVPS  (R8), Y0, Y1
 	VMASKMOVPS  (R8)(R9*1), Y0, Y2
 	VMASKMOVPS  (R8)(R9*2), Y0, Y3
 	VMASKMOVPS  (R8)(R10*1), Y0, Y4
-	VMASKMOVPS  (R12), Y0, Y5
+	VMASKMOVPS  (R13), Y0, Y5
 	VMOVUPS     Y5, Y6
 	VMASKMOVPS  (BX), Y0, Y7
 	VFMADD231PS Y7, Y1, Y6
@@ -2539,7 +2599,7 @@ done:
 	RET
 
 // func block4SiLUAVX512(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·block4SiLUAVX512(SB), NOSPLIT, $0-64
 	MOVQ         y+0(FP), AX
 	MOVQ         ldy+8(FP), CX
@@ -2554,8 +2614,9 @@ TEXT ·block4SiLUAVX512(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R9
 	LEAQ         (R9)(R9*2), R10
 	LEAQ         (BX)(SI*4), R11
-	MOVQ         bias+48(FP), R12
-	MOVQ         n+56(FP), R13
+	LEAQ         (R11)(SI*4), R12
+	MOVQ         bias+48(FP), R13
+	MOVQ         n+56(FP), R14
 	VBROADCASTSS k42ae999a<>+0(SB), Z0
 	VBROADCASTSS kc2b20000<>+0(SB), Z1
 	VBROADCASTSS kbfb8aa3b<>+0(SB), Z2
@@ -2570,13 +2631,14 @@ TEXT ·block4SiLUAVX512(SB), NOSPLIT, $0-64
 	VBROADCASTSS k3f800000<>+0(SB), Z11
 
 loop:
-	CMPQ         R13, $0x00000010
+	CMPQ         R14, $0x00000010
 	JB           rest
 	VMOVUPS      (R8), Z12
 	VMOVUPS      (R8)(R9*1), Z13
 	VMOVUPS      (R8)(R9*2), Z14
 	VMOVUPS      (R8)(R10*1), Z15
-	VMOVUPS      (R12), Z16
+	VMOVUPS      (R13), Z16
+	PREFETCHT0   (R11)(DI*1)
 	VMOVUPS      Z16, Z17
 	VFMADD231PS  (BX), Z12, Z17
 	VFMADD231PS  (BX)(SI*1), Z13, Z17
@@ -2601,6 +2663,7 @@ loop:
 	VADDPS       Z11, Z18, Z18
 	VDIVPS       Z18, Z17, Z17
 	VMOVUPS      Z17, (AX)
+	PREFETCHT0   (R12)
 	VMOVUPS      Z16, Z17
 	VFMADD231PS  (BX)(SI*1), Z12, Z17
 	VFMADD231PS  (BX)(SI*2), Z13, Z17
@@ -2625,6 +2688,7 @@ loop:
 	VADDPS       Z11, Z18, Z18
 	VDIVPS       Z18, Z17, Z17
 	VMOVUPS      Z17, (AX)(CX*1)
+	PREFETCHT0   (R12)(SI*1)
 	VMOVUPS      Z16, Z17
 	VFMADD231PS  (BX)(SI*2), Z12, Z17
 	VFMADD231PS  (BX)(DI*1), Z13, Z17
@@ -2649,6 +2713,7 @@ loop:
 	VADDPS       Z11, Z18, Z18
 	VDIVPS       Z18, Z17, Z17
 	VMOVUPS      Z17, (AX)(CX*2)
+	PREFETCHT0   (R12)(SI*2)
 	VMOVUPS      Z16, Z16
 	VFMADD231PS  (BX)(DI*1), Z12, Z16
 	VFMADD231PS  (R11), Z13, Z16
@@ -2676,23 +2741,24 @@ loop:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, R11
-	ADDQ         $0x00000040, R8
 	ADDQ         $0x00000040, R12
-	SUBQ         $0x00000010, R13
+	ADDQ         $0x00000040, R8
+	ADDQ         $0x00000040, R13
+	SUBQ         $0x00000010, R14
 	JMP          loop
 
 rest:
-	TESTQ        R13, R13
+	TESTQ        R14, R14
 	JE           done
-	MOVQ         $0x00000001, R14
-	SHLXQ        R13, R14, R14
-	DECQ         R14
-	KMOVW        R14, K1
+	MOVQ         $0x00000001, R12
+	SHLXQ        R14, R12, R12
+	DECQ         R12
+	KMOVW        R12, K1
 	VMOVUPS.Z    (R8), K1, Z12
 	VMOVUPS.Z    (R8)(R9*1), K1, Z13
 	VMOVUPS.Z    (R8)(R9*2), K1, Z14
 	VMOVUPS.Z    (R8)(R10*1), K1, Z15
-	VMOVUPS.Z    (R12), K1, Z16
+	VMOVUPS.Z    (R13), K1, Z16
 	VMOVUPS      Z16, Z17
 	VMOVUPS.Z    (BX), K1, Z18
 	VFMADD231PS  Z18, Z12, Z17
@@ -2811,7 +2877,7 @@ done:
 	RET
 
 // func block4SiLUAVX2(y *float32, ldy int, x *float32, ldx int, w *float32, ldw int, bias *float32, n int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·block4SiLUAVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -2826,17 +2892,19 @@ TEXT ·block4SiLUAVX2(SB), NOSPLIT, $0-64
 	SHLQ $0x02, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (BX)(SI*4), R11
-	MOVQ bias+48(FP), R12
-	MOVQ n+56(FP), R13
+	LEAQ (R11)(SI*4), R12
+	MOVQ bias+48(FP), R13
+	MOVQ n+56(FP), R14
 
 loop:
-	CMPQ         R13, $0x00000008
+	CMPQ         R14, $0x00000008
 	JB           rest
 	VMOVUPS      (R8), Y0
 	VMOVUPS      (R8)(R9*1), Y1
 	VMOVUPS      (R8)(R9*2), Y2
 	VMOVUPS      (R8)(R10*1), Y3
-	VMOVUPS      (R12), Y4
+	VMOVUPS      (R13), Y4
+	PREFETCHT0   (R11)(DI*1)
 	VMOVUPS      Y4, Y5
 	VFMADD231PS  (BX), Y0, Y5
 	VFMADD231PS  (BX)(SI*1), Y1, Y5
@@ -2867,6 +2935,7 @@ loop:
 	VADDPS       k3f800000<>+0(SB), Y6, Y6
 	VDIVPS       Y6, Y5, Y5
 	VMOVUPS      Y5, (AX)
+	PREFETCHT0   (R12)
 	VMOVUPS      Y4, Y5
 	VFMADD231PS  (BX)(SI*1), Y0, Y5
 	VFMADD231PS  (BX)(SI*2), Y1, Y5
@@ -2897,6 +2966,7 @@ loop:
 	VADDPS       k3f800000<>+0(SB), Y6, Y6
 	VDIVPS       Y6, Y5, Y5
 	VMOVUPS      Y5, (AX)(CX*1)
+	PREFETCHT0   (R12)(SI*1)
 	VMOVUPS      Y4, Y5
 	VFMADD231PS  (BX)(SI*2), Y0, Y5
 	VFMADD231PS  (BX)(DI*1), Y1, Y5
@@ -2927,6 +2997,7 @@ loop:
 	VADDPS       k3f800000<>+0(SB), Y6, Y6
 	VDIVPS       Y6, Y5, Y5
 	VMOVUPS      Y5, (AX)(CX*2)
+	PREFETCHT0   (R12)(SI*2)
 	VMOVUPS      Y4, Y4
 	VFMADD231PS  (BX)(DI*1), Y0, Y4
 	VFMADD231PS  (R11), Y1, Y4
@@ -2960,23 +3031,24 @@ loop:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000020, R11
-	ADDQ         $0x00000020, R8
 	ADDQ         $0x00000020, R12
-	SUBQ         $0x00000008, R13
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x00000020, R13
+	SUBQ         $0x00000008, R14
 	JMP          loop
 
 rest:
-	TESTQ        R13, R13
+	TESTQ        R14, R14
 	JE           done
 	LEAQ         window<>+0(SB), R15
-	MOVQ         $0x00000008, R14
-	SUBQ         R13, R14
-	VMOVDQU      (R15)(R14*4), Y0
+	MOVQ         $0x00000008, R12
+	SUBQ         R14, R12
+	VMOVDQU      (R15)(R12*4), Y0
 	VMASKMOVPS   (R8), Y0, Y1
 	VMASKMOVPS   (R8)(R9*1), Y0, Y2
 	VMASKMOVPS   (R8)(R9*2), Y0, Y3
 	VMASKMOVPS   (R8)(R10*1), Y0, Y4
-	VMASKMOVPS   (R12), Y0, Y5
+	VMASKMOVPS   (R13), Y0, Y5
 	VMOVUPS      Y5, Y6
 	VMASKMOVPS   (BX), Y0, Y7
 	VFMADD231PS  Y7, Y1, Y6
