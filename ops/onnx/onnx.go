@@ -21,12 +21,12 @@ var families = []func() []*ops.Op{
 	unaryRows, bitShiftRows, binaryRows, logicalRows, activationRows, clipRows, castRows,
 	reduceRows, argRows, matmulRows, einsumRows, softmaxRows, normRows, convRows, poolRows,
 	channelNormRows, attentionRows, linearAttentionRows, dropoutRows, quantRows, quantMulRows,
-	rnnRows, lossRows, generateRows,
+	rnnRows, lossRows, generateRows, sampleRows, regionRows, signalRows, detRows,
 	// Data movement and control flow.
 	shapeRows, reshapeRows, transposeRows, sliceRows, splitRows, concatRows, gatherRows,
 	scatterRows, padRows, expandRows, whereRows, rangeRows, constantRows, cumulativeRows,
 	triluRows, sequenceRows, controlRows, topkRows, nonzeroRows, onehotRows, uniqueRows,
-	spacedepthRows, reverseRows, optionalRows,
+	spacedepthRows, reverseRows, optionalRows, resizeRows,
 }
 
 // Register adds every ONNX operator of this package to the table.
