@@ -14,6 +14,7 @@ import (
 	"github.com/ssdc-go/ssdc/ops/ssm"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/canon"
+	"github.com/ssdc-go/ssdc/passes/fuse"
 	"github.com/ssdc-go/ssdc/passes/recur"
 )
 
@@ -54,7 +55,7 @@ func TestFixtures(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := passes.NewContext(context.Background(), tab)
-			if err := (passes.Pipeline{canon.Pass, recur.Pass}).Run(c, model.Graph); err != nil {
+			if err := (passes.Pipeline{canon.Pass, recur.Pass, recur.Absorb, fuse.Conv, fuse.Norm, fuse.Projection, canon.Cleanup}).Run(c, model.Graph); err != nil {
 				t.Fatal(err)
 			}
 			got := map[string]int{}
