@@ -165,7 +165,7 @@ func evalAttention(c *ops.Call) ([]*tensor.Tensor, error) {
 	}
 	g.skv = ks[2]
 	if g.hq%g.hkv != 0 || vs[1] != g.hkv || vs[2] != g.skv || ks[3] != g.d {
-		return nil, fmt.Errorf("Q %v, K %v and V %v (heads first, with the past) do not fit each other", qs, ks, vs)
+		return nil, fmt.Errorf("query %v, key %v and value %v (heads first, with the past) do not fit each other", qs, ks, vs)
 	}
 	bias, err := attentionBias(c, g)
 	if err != nil {

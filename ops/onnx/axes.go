@@ -33,8 +33,15 @@ func groupAxes(shape []int, reduced []bool, keepdims bool) axisGroups {
 	return g
 }
 
-// reduceGroups calls f with the elements of every group. The slice is reused.
+// reduceGroups calls f with the elements of every group, for reading only. The
+// slice is reused.
 func reduceGroups[T any](g axisGroups, x []T, f func(i int, v []T)) {
+	if n := len(g.inner); n > 0 && g.inner[n-1] == n-1 { // neighbours in memory
+		for i, base := range g.kept {
+			f(i, x[base:base+n])
+		}
+		return
+	}
 	buf := make([]T, len(g.inner))
 	for i, base := range g.kept {
 		for j, o := range g.inner {

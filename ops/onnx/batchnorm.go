@@ -198,7 +198,7 @@ func evalBatchNorm(c *ops.Call) ([]*tensor.Tensor, error) {
 	}
 	ch, n := shape[1], product(shape[2:])
 	if len(scale) != ch {
-		return nil, fmt.Errorf("X %s has %d channels, scale %d", x.TypeString(), ch, len(scale))
+		return nil, fmt.Errorf("input %s has %d channels, scale %d", x.TypeString(), ch, len(scale))
 	}
 	runMean, runVar := mean, variance
 	if c.Node.Op.Since >= 14 && a.Int("training_mode", 0) != 0 || c.Node.Op.Since < 14 && (c.Wants(1) || c.Wants(2)) {

@@ -37,7 +37,7 @@ func detRows() []*ops.Op {
 			r := x.Rank()
 			n := x.Shape[r-1]
 			if x.Shape[r-2] != n {
-				return nil, fmt.Errorf("X %s, want square matrices", x.TypeString())
+				return nil, fmt.Errorf("input %s, want square matrices", x.TypeString())
 			}
 			v := append([]float64{}, floatsOf(x)...)
 			out := tensor.New(x.DType, x.Shape[:r-2]...)

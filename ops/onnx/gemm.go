@@ -21,7 +21,7 @@ func gemm[T accumulator](m, n, k int, a, b, c []T) {
 		if i < m {
 			ar, cr := a[i*k:i*k+k], c[i*n+j:i*n+j+4]
 			for p, x := range ar {
-				q := panel[p*4 : p*4+4]
+				q := (*[4]T)(panel[p*4:])
 				cr[0] += x * q[0]
 				cr[1] += x * q[1]
 				cr[2] += x * q[2]
@@ -50,7 +50,7 @@ func tile2x4[T accumulator](k int, a0, a1, panel, c0, c1 []T) {
 	a1 = a1[:len(a0)]
 	for p, x := range a0 {
 		y := a1[p]
-		q := panel[p*4 : p*4+4 : p*4+4]
+		q := (*[4]T)(panel[p*4:])
 		s00 += x * q[0]
 		s01 += x * q[1]
 		s02 += x * q[2]

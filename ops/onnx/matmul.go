@@ -194,7 +194,7 @@ func evalGemm(c *ops.Call) ([]*tensor.Tensor, error) {
 	var cOff []int
 	if z != nil {
 		if s, err := broadcastSizes(z.Shape, []int{m, n}); err != nil || len(s) != 2 || s[0] != m || s[1] != n {
-			return nil, fmt.Errorf("C %s does not broadcast to [%d,%d]", z.TypeString(), m, n)
+			return nil, fmt.Errorf("bias C %s does not broadcast to [%d,%d]", z.TypeString(), m, n)
 		}
 		cOff = offsets([]int{m, n}, broadcastStrides(z.Shape, []int{m, n}))
 	}

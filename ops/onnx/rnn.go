@@ -190,7 +190,7 @@ func evalRNN(c *ops.Call, gates int, defaults []string, step func(*cell), outs i
 	x, w, r := c.In[0], c.In[1], c.In[2]
 	hidden, width := r.Shape[2], x.Shape[2]
 	if w.Shape[0] != nd || r.Shape[0] != nd || w.Shape[1] != gates*hidden || r.Shape[1] != gates*hidden || w.Shape[2] != width {
-		return nil, fmt.Errorf("X %s, W %s and R %s do not fit %d directions and %d gates", x.TypeString(), w.TypeString(), r.TypeString(), nd, gates)
+		return nil, fmt.Errorf("input %s, weights %s and %s do not fit %d directions and %d gates", x.TypeString(), w.TypeString(), r.TypeString(), nd, gates)
 	}
 	acts, err := activations(a, nd, defaults)
 	if err != nil {

@@ -279,7 +279,7 @@ func evalDeformConv(c *ops.Call) ([]*tensor.Tensor, error) {
 	batch, channels, maps, perGroup := x.Shape[0], x.Shape[1], w.Shape[0], w.Shape[1]
 	nk, no, ni := product(win.kernel), product(out), product(x.Shape[2:])
 	if group < 1 || og < 1 || perGroup*group != channels || maps%group != 0 || channels%og != 0 || offset.Len() != batch*og*nk*r*no {
-		return nil, fmt.Errorf("W %s and offset %s with group=%d, offset_group=%d do not fit X %s", w.TypeString(), offset.TypeString(), group, og, x.TypeString())
+		return nil, fmt.Errorf("weight %s and offset %s with group=%d, offset_group=%d do not fit X %s", w.TypeString(), offset.TypeString(), group, og, x.TypeString())
 	}
 	xv, wv, ov := floatsOf(x), floatsOf(w), floatsOf(offset)
 	var mv []float64
