@@ -28,9 +28,20 @@ func (im *importer) resolve(s *scope, a *proto.AttributeProto) (attrIn, bool) {
 	return in, ok
 }
 
-// attrValue converts to the Go types that graph.Attrs lists.
+// attrValue converts to the Go types that graph.Attrs lists. Values are shared
+// between the copies that inlining makes.
 func (im *importer) attrValue(in attrIn) (any, error) {
-	a := in.p
+	if v, ok := im.attrs[in.p]; ok {
+		return v, nil
+	}
+	v, err := im.attrDecode(in.p)
+	if err == nil {
+		im.attrs[in.p] = v
+	}
+	return v, err
+}
+
+func (im *importer) attrDecode(a *proto.AttributeProto) (any, error) {
 	switch attrKind(a) {
 	case proto.AttributeProto_FLOAT:
 		return a.F, nil
@@ -49,18 +60,18 @@ func (im *importer) attrValue(in attrIn) (any, error) {
 		}
 		return ss, nil
 	case proto.AttributeProto_TENSOR:
-		return decodeTensor(a.T, im.ext)
+		return im.tensor(a.T)
 	case proto.AttributeProto_TENSORS:
 		ts := make([]*tensor.Tensor, len(a.Tensors))
 		for i, t := range a.Tensors {
 			var err error
-			if ts[i], err = decodeTensor(t, im.ext); err != nil {
+			if ts[i], err = im.tensor(t); err != nil {
 				return nil, err
 			}
 		}
 		return ts, nil
 	case proto.AttributeProto_SPARSE_TENSOR:
-		return decodeSparse(a.SparseTensor, im.ext)
+		return im.sparse(a.SparseTensor)
 	case proto.AttributeProto_TYPE_PROTO:
 		return im.attrType(a.Tp)
 	case proto.AttributeProto_UNDEFINED:
@@ -128,10 +139,8 @@ func (im *importer) declareConstant(s *scope, p *proto.NodeProto) error {
 	if value == nil {
 		return fmt.Errorf("%s: has no value", describe(s, p))
 	}
-	return s.define(p.Output[0], &entry{by: describe(s, p), attr: value})
+	return s.define(p.Output[0], &entry{node: p, at: s, attr: value})
 }
-
-func (im *importer) constantValue(in *attrIn) (any, error) { return im.attrValue(*in) }
 
 // constTensor makes the tensor that a Constant node's attribute stands for.
 func constTensor(v any) (*tensor.Tensor, error) {

@@ -104,7 +104,7 @@ func (im *importer) inline(s *scope, p *proto.NodeProto, f *proto.FunctionProto)
 		}
 	}
 	fs := &scope{
-		call: c, g: s.g, prefix: label(s, p) + "/", depth: s.depth + 1, name: describe(s, p) + ": function " + key.String(),
+		call: c, g: s.g, prefix: label(s, p) + "/", depth: s.depth + 1, what: "function " + key.String(), node: p, outer: s,
 		entries: map[string]*entry{}, outside: map[string]string{},
 	}
 	if fs.depth > maxBodies+maxCalls {
@@ -119,7 +119,7 @@ func (im *importer) inline(s *scope, p *proto.NodeProto, f *proto.FunctionProto)
 		}
 	}
 	for i, name := range f.Input {
-		e := &entry{by: fmt.Sprintf("input %q of function %s", name, key), omitted: true}
+		e := &entry{kind: "function input", omitted: true}
 		if i < len(p.Input) && p.Input[i] != "" {
 			e.omitted, e.alias = false, &alias{s, p.Input[i]}
 		}
@@ -132,11 +132,10 @@ func (im *importer) inline(s *scope, p *proto.NodeProto, f *proto.FunctionProto)
 			fs.outside[name] = p.Output[i]
 		}
 	}
+	if err := im.spend(s, len(f.Input)+len(f.Output)); err != nil {
+		return err
+	}
 	for _, n := range f.Node {
-		// Calls without nodes of their own count too: they nest just as badly.
-		if im.inlined++; im.inlined > im.maxNodes {
-			return fail("inlining gives more than %d nodes", im.maxNodes)
-		}
 		if err := im.declareNode(fs, n); err != nil {
 			return err
 		}
@@ -145,9 +144,45 @@ func (im *importer) inline(s *scope, p *proto.NodeProto, f *proto.FunctionProto)
 		if name == "" {
 			continue
 		}
-		if err := s.define(name, &entry{by: describe(s, p), alias: &alias{fs, f.Output[i]}}); err != nil {
+		if err := s.define(name, &entry{node: p, at: s, alias: &alias{fs, f.Output[i]}}); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// nodeSize counts what a node makes: itself, its names and its attributes.
+func nodeSize(p *proto.NodeProto) int {
+	return 1 + len(p.Input) + len(p.Output) + len(p.Attribute)
+}
+
+// size counts what the text of a model holds, before any inlining.
+func size(m *proto.ModelProto) int {
+	var graph func(*proto.GraphProto) int
+	nodes := func(list []*proto.NodeProto) (n int) {
+		for _, p := range list {
+			n += nodeSize(p)
+			for _, a := range p.Attribute {
+				n += graph(a.G)
+			}
+		}
+		return n
+	}
+	graph = func(g *proto.GraphProto) int {
+		return len(g.GetInitializer()) + len(g.GetSparseInitializer()) + len(g.GetInput()) + len(g.GetOutput()) + nodes(g.GetNode())
+	}
+	n := graph(m.Graph)
+	for _, f := range m.Functions {
+		n += len(f.Input) + len(f.Output) + nodes(f.Node)
+	}
+	return n
+}
+
+// spend stops files whose functions multiply: a few calling each other twice
+// would fill any memory.
+func (im *importer) spend(s *scope, n int) error {
+	if im.budget -= n; im.budget < 0 {
+		return fmt.Errorf("%s: inlining functions makes the graph too large (more than %d times the file)", s.title(), maxGrowth)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/importers/onnx/proto"
 	"github.com/ssdc-go/ssdc/ops"
 )
@@ -11,20 +12,23 @@ import (
 // importer holds one import. Nodes are first declared (all their outputs get
 // values), then connected, so that files may list them in any order.
 type importer struct {
-	table    *ops.Table
-	opt      *Options
-	proto    *proto.ModelProto
-	model    *Model
-	sym      *symbols
-	ext      *external
-	funcs    map[funcKey]*proto.FunctionProto
-	names    map[string]int // names taken; the value numbers the next variant
-	pending  []pending
-	results  []results
-	unknown  map[*graph.Node]*proto.NodeProto
-	opsetOf  map[*graph.Node]int // of unknown operators, for the message
-	inlined  int
-	maxNodes int // limit of inlined
+	table   *ops.Table
+	opt     *Options
+	proto   *proto.ModelProto
+	model   *Model
+	sym     *symbols
+	ext     *external
+	funcs   map[funcKey]*proto.FunctionProto
+	names   map[string]int // names taken; the value numbers the next variant
+	pending []pending
+	results []results
+	unknown map[*graph.Node]*proto.NodeProto
+	opsetOf map[*graph.Node]int // of unknown operators, for the message
+	budget  int                 // what may still be made, see spend
+	// Decoded values: a function that is called often shares them.
+	attrs   map[*proto.AttributeProto]any
+	tensors map[*proto.TensorProto]*tensor.Tensor
+	dense   int64 // bytes of sparse tensors made dense
 }
 
 // pending is a node to connect.
@@ -56,11 +60,12 @@ func (im *importer) run() error {
 		}
 		im.funcs[k] = f
 	}
+	im.budget = minBudget + maxGrowth*size(im.proto)
 	im.sym = newSymbols(im.opt.Symbols, gp.Input)
 	im.reserve(gp)
 	g := graph.New(gp.Name)
 	im.model.Graph = g
-	top := &scope{g: g, name: fmt.Sprintf("graph %q", gp.Name), entries: map[string]*entry{}}
+	top := &scope{g: g, what: fmt.Sprintf("graph %q", gp.Name), entries: map[string]*entry{}}
 	if err := im.declare(top, gp); err != nil {
 		return err
 	}
@@ -95,29 +100,32 @@ func (im *importer) run() error {
 // declare enters the inputs, initializers and nodes of a graph into s.
 func (im *importer) declare(s *scope, gp *proto.GraphProto) error {
 	if s.depth > maxBodies {
-		return fmt.Errorf("%s: graphs are nested more than %d deep", s.name, maxBodies)
+		return fmt.Errorf("%s: graphs are nested more than %d deep", s.title(), maxBodies)
+	}
+	if err := im.spend(s, len(gp.Initializer)+len(gp.SparseInitializer)+len(gp.Input)+len(gp.Output)); err != nil {
+		return err
 	}
 	for _, t := range gp.Initializer {
 		if t.Name == "" {
-			return fmt.Errorf("%s: an initializer has no name", s.name)
+			return fmt.Errorf("%s: an initializer has no name", s.title())
 		}
-		if err := s.define(t.Name, &entry{by: fmt.Sprintf("initializer %q", t.Name), tensor: t}); err != nil {
+		if err := s.define(t.Name, &entry{kind: "initializer", tensor: t}); err != nil {
 			return err
 		}
 	}
 	for _, t := range gp.SparseInitializer {
 		name := t.GetValues().GetName()
-		if err := s.define(name, &entry{by: fmt.Sprintf("sparse initializer %q", name), sparse: t}); err != nil {
+		if err := s.define(name, &entry{kind: "sparse initializer", sparse: t}); err != nil {
 			return err
 		}
 	}
 	for _, v := range gp.Input {
 		if v.Name == "" {
-			return fmt.Errorf("%s: an input has no name", s.name)
+			return fmt.Errorf("%s: an input has no name", s.title())
 		}
 		if e := s.entries[v.Name]; e != nil && (e.tensor != nil || e.sparse != nil) {
 			if s.parent != nil {
-				return fmt.Errorf("%s: the body's input %q is also an initializer", s.name, v.Name)
+				return fmt.Errorf("%s: the body's input %q is also an initializer", s.title(), v.Name)
 			}
 			continue // a weight with a default: before IR version 4 all weights look so
 		}
@@ -128,7 +136,7 @@ func (im *importer) declare(s *scope, gp *proto.GraphProto) error {
 		if s.parent == nil && t.DType == 0 {
 			return fmt.Errorf("input %q has no element type", v.Name)
 		}
-		e := &entry{by: fmt.Sprintf("input %q", v.Name)}
+		e := &entry{kind: "input"}
 		if err := s.define(v.Name, e); err != nil {
 			return err
 		}
@@ -162,6 +170,9 @@ func describe(s *scope, p *proto.NodeProto) string {
 
 // declareNode makes the node and the values of its outputs.
 func (im *importer) declareNode(s *scope, p *proto.NodeProto) error {
+	if err := im.spend(s, nodeSize(p)); err != nil {
+		return err
+	}
 	dom := domain(p.Domain)
 	if dom == "" && p.OpType == "Constant" {
 		return im.declareConstant(s, p)
@@ -178,11 +189,6 @@ func (im *importer) declareNode(s *scope, p *proto.NodeProto) error {
 	if row != nil {
 		id = row.ID
 	}
-	if s.call != nil {
-		if im.inlined++; im.inlined > im.maxNodes {
-			return fmt.Errorf("%s: inlining functions gives more than %d nodes", describe(s, p), im.maxNodes)
-		}
-	}
 	n := s.g.Add(id, nil, nil, 0, "")
 	n.From = label(s, p)
 	if row == nil {
@@ -197,7 +203,7 @@ func (im *importer) declareNode(s *scope, p *proto.NodeProto) error {
 			n.Out = append(n.Out, nil)
 			continue
 		}
-		e := &entry{by: describe(s, p)}
+		e := &entry{node: p, at: s}
 		if err := s.define(o, e); err != nil {
 			return err
 		}
@@ -232,7 +238,7 @@ func (im *importer) connect(d pending) error {
 			return fmt.Errorf("%s: attribute %q is given twice", n, a.Name)
 		}
 		if in.p.Type == proto.AttributeProto_GRAPH || in.p.Type == 0 && in.p.G != nil {
-			if err := im.body(n, a.Name, in); err != nil {
+			if err := im.body(d, a.Name, in); err != nil {
 				return err
 			}
 			continue
@@ -248,14 +254,14 @@ func (im *importer) connect(d pending) error {
 
 // body declares a graph-valued attribute. Its names resolve where the
 // attribute was written, which for a function's parameter is the caller.
-func (im *importer) body(n *graph.Node, attr string, in attrIn) error {
+func (im *importer) body(d pending, attr string, in attrIn) error {
 	if in.p.G == nil {
-		return fmt.Errorf("%s: attribute %q has no graph", n, attr)
+		return fmt.Errorf("%s: attribute %q has no graph", describe(d.s, d.p), attr)
 	}
-	b := n.AddBody(attr, in.p.G.Name)
+	b := d.n.AddBody(attr, in.p.G.Name)
 	s := &scope{
 		parent: in.s, call: in.s.call, g: b, prefix: in.s.prefix, depth: in.s.depth + 1,
-		name: fmt.Sprintf("%s: %s %q", n, attr, in.p.G.Name), entries: map[string]*entry{},
+		what: fmt.Sprintf("%s %q", attr, in.p.G.Name), node: d.p, outer: d.s, entries: map[string]*entry{},
 	}
 	return im.declare(s, in.p.G)
 }
@@ -263,14 +269,14 @@ func (im *importer) body(n *graph.Node, attr string, in attrIn) error {
 func (im *importer) connectOutputs(r results) error {
 	for i, o := range r.names {
 		if o.Name == "" {
-			return fmt.Errorf("%s: output %d has no name", r.s.name, i)
+			return fmt.Errorf("%s: output %d has no name", r.s.title(), i)
 		}
 		v, err := im.lookup(r.s, o.Name)
 		if err == nil && v == nil {
 			err = fmt.Errorf("%q is a parameter that the caller left out", o.Name)
 		}
 		if err != nil {
-			return asIs(err, "%s: output %d: %w", r.s.name, i, err)
+			return asIs(err, "%s: output %d: %w", r.s.title(), i, err)
 		}
 		if r.s.parent == nil && v.Name != o.Name {
 			v = im.rename(r.s.g, v, o.Name)

@@ -16,6 +16,7 @@ import (
 	pb "google.golang.org/protobuf/proto"
 
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/importers/onnx/proto"
 	"github.com/ssdc-go/ssdc/ops"
 )
@@ -106,7 +107,7 @@ func read(data []byte, file, dir string, t *ops.Table, o *Options) (*Model, erro
 	im := &importer{
 		table: t, opt: o, proto: mp, model: m, ext: newExternal(dir, o.ExternalRoot),
 		names: map[string]int{}, unknown: map[*graph.Node]*proto.NodeProto{}, funcs: map[funcKey]*proto.FunctionProto{},
-		opsetOf: map[*graph.Node]int{}, maxNodes: maxInlined,
+		opsetOf: map[*graph.Node]int{}, attrs: map[*proto.AttributeProto]any{}, tensors: map[*proto.TensorProto]*tensor.Tensor{},
 	}
 	defer im.ext.close()
 	if err := im.run(); err != nil {
@@ -124,9 +125,10 @@ const (
 	maxWireDepth  = 500     // protobuf messages inside each other; a nested graph takes three
 	maxBodies     = 100     // graphs inside each other
 	maxCalls      = 100     // functions calling each other
-	maxInlined    = 1 << 20 // nodes from inlined functions
+	minBudget     = 1 << 20 // what inlining may make of any file, in nodes, names and attributes
+	maxGrowth     = 64      // and how much more than the file itself holds
 	maxInlineName = 512     // bytes of a name made by inlining
-	maxSparse     = 1 << 28 // bytes of a sparse tensor made dense
+	maxSparse     = 1 << 28 // bytes of sparse tensors made dense
 )
 
 func readFile(path string) ([]byte, error) {

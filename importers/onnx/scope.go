@@ -15,7 +15,9 @@ type scope struct {
 	parent  *scope
 	call    *call // the function being inlined; nil in the main graph and its bodies
 	g       *graph.Graph
-	name    string            // for messages
+	what    string           // for messages: what kind of graph, and its name
+	node    *proto.NodeProto // that owns the body or calls the function, named in the outer scope
+	outer   *scope
 	prefix  string            // of the names made by inlining
 	outside map[string]string // a function's output -> the caller's name for it
 	entries map[string]*entry
@@ -25,7 +27,9 @@ type scope struct {
 // entry is one name. Constants are decoded, and aliases followed, when first
 // used, so that nodes may come in any order and unused weights cost nothing.
 type entry struct {
-	by      string // what defines the name, for messages
+	kind    string // "input", "initializer", ... for messages; "" when a node defines the name
+	node    *proto.NodeProto
+	at      *scope // of node
 	v       *graph.Value
 	omitted bool // a function's parameter that the caller left out
 	tensor  *proto.TensorProto
@@ -35,18 +39,35 @@ type entry struct {
 	busy    bool
 }
 
+// by says what defines the name. It is put into words only when needed: models
+// have hundreds of thousands of names and few errors.
+func (e *entry) by(name string) string {
+	if e.node != nil {
+		return describe(e.at, e.node)
+	}
+	return fmt.Sprintf("%s %q", e.kind, name)
+}
+
 type alias struct {
 	s    *scope
 	name string
 }
 
+// title names the scope in messages.
+func (s *scope) title() string {
+	if s.node == nil {
+		return s.what
+	}
+	return describe(s.outer, s.node) + ": " + s.what
+}
+
 // define adds a name, which must be new in this scope.
 func (s *scope) define(name string, e *entry) error {
 	if old := s.entries[name]; old != nil {
-		return fmt.Errorf("%s: the name %q is defined twice, by %s and by %s", s.name, name, old.by, e.by)
+		return fmt.Errorf("%s: the name %q is defined twice, by %s and by %s", s.title(), name, old.by(name), e.by(name))
 	}
 	if !utf8.ValidString(name) {
-		return fmt.Errorf("%s: the name %q, defined by %s, is not valid UTF-8", s.name, name, e.by)
+		return fmt.Errorf("%s: the name %q, defined by %s, is not valid UTF-8", s.title(), name, e.by(name))
 	}
 	s.entries[name] = e
 	return nil
@@ -97,18 +118,18 @@ func (im *importer) constant(s *scope, name string, e *entry) (*graph.Value, err
 	var err error
 	switch {
 	case e.sparse != nil:
-		v, err = decodeSparse(e.sparse, im.ext)
+		v, err = im.sparse(e.sparse)
 	case e.attr != nil:
-		v, err = im.constantValue(e.attr)
+		v, err = im.attrValue(*e.attr)
 	default:
-		v, err = decodeTensor(e.tensor, im.ext)
+		v, err = im.tensor(e.tensor)
 	}
 	if err != nil {
-		return nil, asIs(err, "%s: %w", e.by, err)
+		return nil, asIs(err, "%s: %w", e.by(name), err)
 	}
 	t, err := constTensor(v)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", e.by, err)
+		return nil, fmt.Errorf("%s: %w", e.by(name), err)
 	}
 	c := s.g.AddConst(im.valueName(s, name), t)
 	return c, nil

@@ -84,6 +84,31 @@ func decode(p *proto.TensorProto, ext *external) (*tensor.Tensor, error) {
 	return t, nil
 }
 
+// tensor decodes a tensor of the model, once.
+func (im *importer) tensor(p *proto.TensorProto) (*tensor.Tensor, error) {
+	if t := im.tensors[p]; t != nil {
+		return t, nil
+	}
+	t, err := decodeTensor(p, im.ext)
+	if err == nil {
+		im.tensors[p] = t
+	}
+	return t, err
+}
+
+// sparse makes a sparse tensor of the model dense. All of them together are
+// bounded, because a few bytes of file can stand for any size.
+func (im *importer) sparse(p *proto.SparseTensorProto) (*tensor.Tensor, error) {
+	t, err := decodeSparse(p, im.ext)
+	if err != nil {
+		return nil, err
+	}
+	if im.dense += int64(len(t.Data)); im.dense > maxSparse {
+		return nil, fmt.Errorf("sparse tensors take more than %d bytes when made dense", maxSparse)
+	}
+	return t, nil
+}
+
 // dtype checks an element type of the file.
 func dtype(n int32) (tensor.DType, error) {
 	if n <= 0 || n >= int32(tensor.Sequence) || tensor.DType(n) != tensor.String && tensor.DType(n).Bits() == 0 {
