@@ -263,7 +263,7 @@ func (d Dim) FloorDiv(o Dim) Dim {
 	}
 	if n, ok := o.Const(); ok {
 		if n < 0 {
-			return d.Neg().FloorDiv(D(-n))
+			return d.Neg().FloorDiv(D(-max(n, -1<<63+1))) // the least int64 has no negative
 		}
 		if c, ok := d.Const(); ok {
 			return D(floorDiv(c, n))

@@ -91,6 +91,9 @@ func (c *Infer) OutKnown(i int, t graph.Type, dims []graph.Dim) {
 
 // Fresh is a new unknown length: axis a of output i, which only running tells.
 func (c *Infer) Fresh(i, a int) graph.Dim {
+	if c.Node.Output(i) == nil {
+		return graph.Sym("?") // of an output that nobody asked for
+	}
 	return graph.Sym(fmt.Sprintf("?%s.%d", c.Node.Output(i).Name, a))
 }
 

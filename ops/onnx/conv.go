@@ -50,6 +50,9 @@ func inferConv(c *ops.Infer, xi, wi int, d tensor.DType) error {
 	if err := rankAtLeast(c, xi, 3); err != nil {
 		return err
 	}
+	if err := rankAtLeast(c, wi, 3); err != nil {
+		return err
+	}
 	if !x.Ranked() {
 		if !w.Ranked() {
 			c.Out(0, unranked(d))

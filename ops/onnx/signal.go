@@ -96,7 +96,7 @@ func dftAxis(n *graph.Node, input *tensor.Tensor, computed bool) (axis int64, kn
 	switch {
 	case n.Op.Since < 20:
 		return n.Attrs.Int("axis", 1), true
-	case input != nil:
+	case input != nil && input.Len() == 1:
 		return input.IntAt(0), true
 	}
 	return -2, !computed
