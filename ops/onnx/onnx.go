@@ -29,15 +29,17 @@ var families = []func() []*ops.Op{
 	spacedepthRows, reverseRows, optionalRows, resizeRows,
 }
 
-// Register adds every ONNX operator of this package to the table.
-func Register(t *ops.Table) error {
+// Rows lists every ONNX operator of this package.
+func Rows() []*ops.Op {
+	var rows []*ops.Op
 	for _, f := range families {
-		if err := t.Add("ops/onnx", f()...); err != nil {
-			return err
-		}
+		rows = append(rows, f()...)
 	}
-	return nil
+	return rows
 }
+
+// Register adds every ONNX operator of this package to the table.
+func Register(t *ops.Table) error { return t.Add("ops/onnx", Rows()...) }
 
 // versions makes a row for each opset in which the operator changed, all with
 // the definition of proto.

@@ -18,10 +18,13 @@ import (
 // Domain is the operator domain of this package.
 const Domain = "ssm"
 
-// Register adds the operators to t.
-func Register(t *ops.Table) error {
-	return t.Add("ops/ssm", SSD, SelectiveScan, LinearScan, CausalConv, GatedRMSNorm, Linear, Dims)
+// Rows lists the operators of this package.
+func Rows() []*ops.Op {
+	return []*ops.Op{SSD, SelectiveScan, LinearScan, CausalConv, GatedRMSNorm, Linear, Dims}
 }
+
+// Register adds the operators to t.
+func Register(t *ops.Table) error { return t.Add("ops/ssm", Rows()...) }
 
 func id(name string) graph.OpID { return graph.OpID{Domain: Domain, Name: name, Since: 1} }
 
