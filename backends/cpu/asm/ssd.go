@@ -335,7 +335,7 @@ func ssdMix(s *simd) {
 		ldy := a.bytes(fLdy)
 		t.rowsAt(offset(y, ldy, row, col), ldy, func(m operand.Mem, r reg.VecVirtual) {
 			VMOVUPS(r, m)
-			m.Disp += rowBytes // the next panel's rows
+			m.Disp += rowBytes // the next panel's rows, as in pack
 			PREFETCHT0(m)
 		})
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -13,6 +14,28 @@ func ssdVector() {
 	both(ssdWeight)
 	both(ssdPack)
 	both(ssdStep)
+	ssdTouch()
+}
+
+// ssdTouch prefetches the first lines of rows ld bytes apart.
+func ssdTouch() {
+	TEXT("touch", attr.NOSPLIT, "func(p *float32, ld, rows, lines int)")
+	Pragma("noescape")
+	p, ld := Load(Param("p"), GP64()), Load(Param("ld"), GP64())
+	rows, lines := Load(Param("rows"), GP64()), Load(Param("lines"), GP64())
+	q, n := GP64(), GP64()
+	Label("row")
+	MOVQ(p, q)
+	MOVQ(lines, n)
+	Label("line")
+	PREFETCHT0(operand.Mem{Base: q})
+	ADDQ(operand.U8(64), q)
+	DECQ(n)
+	JNE(ref("line"))
+	ADDQ(ld, p)
+	DECQ(rows)
+	JNE(ref("row"))
+	RET()
 }
 
 func ssdWeight(s *simd) {
@@ -92,8 +115,8 @@ func ssdPack(s *simd) {
 		masks = append(masks, s.tail(n))
 	}
 	Label("row")
-	// The next panel, of this head or the next, lies beside this one; rows are
-	// too far apart for the hardware to guess.
+	// The next panel, of this head or the next, lies beside this one; its rows
+	// are too far apart for the hardware to guess.
 	PREFETCHT0(operand.Mem{Base: src, Disp: rowBytes})
 	PREFETCHT0(operand.Mem{Base: src, Disp: rowBytes + 64})
 	f := s.reg()

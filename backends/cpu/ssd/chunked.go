@@ -46,6 +46,7 @@ func (c *call) chunked(m []float32, r headRange) {
 		c.scoreChunk(m, b, r.g, t, q)
 		c.stageDt(m, b, t, q, h0, heads)
 		for j := range heads {
+			c.fetchAhead(r, t+q, j)
 			c.headChunk(m, states[j*size:(j+1)*size], r, chunk{t, q, known, wanted}, j)
 		}
 		known = true
@@ -56,6 +57,24 @@ func (c *call) chunked(m []float32, r headRange) {
 			c.storeState(c.HT[(b*c.H+h0+j)*P*N:], states[j*size:(j+1)*size], r.p0, r.p1)
 		}
 	}
+}
+
+// fetchAhead prefetches a share of what the chunk from t begins with, so that
+// its rows, each on a page of its own, arrive while the heads of the chunk
+// before it compute. Within a chunk the kernels look ahead themselves.
+func (c *call) fetchAhead(r headRange, t, j int) {
+	q, heads := min(c.q, c.L-t), r.h1-r.h0
+	from, to := q*j/heads, q*(j+1)/heads
+	if from == to {
+		return
+	}
+	t, q = t+from, to-from
+	cols := min(tileCols, r.p1-r.p0)
+	c.fetch(&c.X, r.b, t, q, r.h0*c.P+r.p0, cols)
+	c.fetch(&c.Y, r.b, t, q, r.h0*c.P+r.p0, cols)
+	c.fetch(&c.BMat, r.b, t, q, r.g*c.N, c.N)
+	c.fetch(&c.CMat, r.b, t, q, r.g*c.N, c.N)
+	c.fetch(&c.Dt, r.b, t, q, r.h0, heads)
 }
 
 func (c *call) loadState(panels, h []float32, p0, p1 int) {

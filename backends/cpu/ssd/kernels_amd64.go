@@ -77,3 +77,11 @@ func (c *call) step(a *stepArgs) {
 		stepPortable(a)
 	}
 }
+
+// fetch starts loading the first n elements of rows of s for a later chunk.
+func (c *call) fetch(s *Seq, b, t, rows, i, n int) {
+	if s.Data == nil || n == 0 || c.isa == isa.Portable {
+		return
+	}
+	touch(&s.Data[b*s.StrideB+t*s.StrideL+i], 4*s.StrideL, rows, (4*n+63)/64)
+}

@@ -21,3 +21,6 @@ func stepAVX512(a *byte)
 
 //go:noescape
 func stepAVX2(a *byte)
+
+//go:noescape
+func touch(p *float32, ld int, rows int, lines int)
