@@ -89,7 +89,7 @@ var unaryLimits = []struct {
 	{"Softplus", Softplus, softplus64, 3, 0},
 	{"Tanh", Tanh, math.Tanh, 3, 0},
 	{"Erf", Erf, math.Erf, 2, 0},
-	{"GELU", GELU, gelu64, 7, 0x1p-142},
+	{"GELU", GELU, gelu64, 6, 0x1p-142},
 	{"GELUTanh", GELUTanh, geluTanh64, 5, 0x1p-25},
 	{"ReLU", ReLU, func(x float64) float64 { return max(x, 0) }, 0, 0},
 	{"Neg", Neg, func(x float64) float64 { return -x }, 0, 0},
