@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ssdc-go/ssdc/backends/cpu/isa"
 )
@@ -263,14 +264,18 @@ func BenchmarkCausal(b *testing.B) {
 						}
 					}()
 				}
+				best := time.Hour // a shared machine blurs the mean
 				for b.Loop() {
+					t0 := time.Now()
 					for i := range start {
 						start[i] <- true
 					}
 					for range start {
 						<-done
 					}
+					best = min(best, time.Since(t0))
 				}
+				b.ReportMetric(best.Seconds()*1e3, "best-ms")
 				for i := range start {
 					close(start[i])
 				}
