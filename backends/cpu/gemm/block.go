@@ -27,40 +27,36 @@ func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
 // divide chooses the tiles of C when `times` products like this one share the
 // workers.
-func (p *product) divide(workers, times int) split {
+func (p *product) divide(ks *kernels, workers, times int) split {
 	np := panels(p.n)
-	s := split{mTiles: 1, rows: p.m}
-	least := 1
-	if p.m > skinnyM {
-		s.mTiles = ceilDiv(p.m, blockM)
-		s.rows = ceilDiv(p.m, s.mTiles)
-		least = 4 // each tile packs its block of A again
+	enough := ceilDiv(tilesPerWorker*workers, times)
+	if p.m <= skinnyM {
+		least := ceilDiv(serialWork, max(p.m*p.k*PanelWidth, 1))
+		pTiles := ceilDiv(np, min(max(np/enough, least), np))
+		return split{1, pTiles, p.m, ceilDiv(np, pTiles)}
 	}
-	all := np * s.mTiles * times
-	s.panels = max(ceilDiv(all, tasksPerWorker*workers), min(least, ceilDiv(all, workers)), ceilDiv(serialWork, max(s.rows*p.k*PanelWidth, 1)))
-	s.panels = min(s.panels, np)
-	if p.m > skinnyM {
-		s.panels = min(s.panels, blockP)
+	pTiles := ceilDiv(np, blockP)
+	groups := ceilDiv(p.m, ks.rows)
+	mTiles := max(ceilDiv(groups, blockM/ks.rows), min(ceilDiv(enough, pTiles), ceilDiv(groups, 3)))
+	if few := ceilDiv(workers, times); mTiles*pTiles < few { // less to share: narrower tiles
+		pTiles = min(np, ceilDiv(few, mTiles))
 	}
-	s.pTiles = ceilDiv(np, s.panels)
-	s.panels = ceilDiv(np, s.pTiles) // even them out
-	return s
+	rows := ceilDiv(groups, mTiles) * ks.rows
+	return split{ceilDiv(p.m, rows), pTiles, rows, ceilDiv(np, pTiles)}
 }
 
-// tile computes tile i of the split.
+// tile computes tile i of the split. Neighbours share their part of B.
 func (p *product) tile(ks *kernels, s *scratch, sp split, i int) {
-	r0 := i / sp.pTiles * sp.rows
-	p0 := i % sp.pTiles * sp.panels
+	r0, p0 := i%sp.mTiles*sp.rows, i/sp.mTiles*sp.panels
 	rows, np := min(sp.rows, p.m-r0), min(sp.panels, panels(p.n)-p0)
 	if rows <= 0 || np <= 0 {
 		return
 	}
-	t := tile{product: p, kernels: ks, scratch: s, r0: r0, rows: rows}
-	if rows <= skinnyM && p.aCol == 1 {
-		t.a, t.lda = p.a[min(r0*p.aRow, len(p.a)):], p.aRow
-		t.stream(p0, np)
+	t := tile{product: p, kernels: ks, scratch: s}
+	if rows <= skinnyM {
+		t.stream(r0, rows, p0, np)
 	} else {
-		t.blocked(p0, np)
+		t.blocked(r0, rows, p0, np)
 	}
 }
 
@@ -69,72 +65,99 @@ type tile struct {
 	*product
 	*kernels
 	*scratch
-	r0, rows int
-	a        []float32 // rows of A with contiguous k, for the K block in work
-	lda      int
 }
 
-// stream takes the panels one by one, each from top to bottom, and A in place:
-// with few rows the time is that of reading B, once and in order.
-func (t *tile) stream(p0, np int) {
-	a := t.a
+// stream takes the panels one by one, each from top to bottom: with few rows
+// the time is that of reading B, once and in order.
+func (t *tile) stream(r0, rows, p0, np int) {
+	step := stepK(t.k)
 	for q := p0; q < p0+np; q += stripP {
 		end := min(q+stripP, p0+np)
 		for panel := q; panel < end; panel++ {
-			for k0 := 0; k0 == 0 || k0 < t.k; k0 += blockK {
-				t.a = a[min(k0, len(a)):]
-				t.panelSlice(panel, k0)
+			for k0 := 0; k0 == 0 || k0 < t.k; k0 += step {
+				kc := min(step, t.k-k0)
+				a, lda := t.rowsOfA(r0, rows, k0, kc, false)
+				b := t.sliceOfB(panel, k0, kc, 0)
+				for i, groups := 0, ceilDiv(rows, t.rows); groups > 0; groups-- {
+					m := ceilDiv(rows-i, groups)
+					t.block(r0+i, m, panel, k0, kc, a[min(i*lda, len(a)):], lda, b)
+					i += m
+				}
 			}
 		}
-		t.finish(q, end)
+		t.finish(r0, rows, q, end)
 	}
 }
 
-// blocked takes K block by block, with a packed block of A in the cache.
-func (t *tile) blocked(p0, np int) {
-	for k0 := 0; k0 == 0 || k0 < t.k; k0 += blockK {
-		kc := min(blockK, t.k-k0)
-		if kc > 0 {
-			packRows(t.packA, t.product.a[t.r0*t.aRow+k0*t.aCol:], t.rows, kc, t.aRow, t.aCol)
+// blocked takes K block by block, and in it the rows group by group.
+func (t *tile) blocked(r0, rows, p0, np int) {
+	step := stepK(t.k)
+	for k0 := 0; k0 == 0 || k0 < t.k; k0 += step {
+		kc := min(step, t.k-k0)
+		if !t.packed {
+			for p := range np {
+				t.sliceOfB(p0+p, k0, kc, p)
+			}
 		}
-		t.a, t.lda = t.packA, scratchStride
-		last := k0+blockK >= t.k
-		for q := p0; q < p0+np; q += stripP {
-			end := min(q+stripP, p0+np)
-			for panel := q; panel < end; panel++ {
-				t.panelSlice(panel, k0)
+		// Groups of even height: 15 rows are 8+7, not 14+1.
+		for i, groups := 0, ceilDiv(rows, t.rows); groups > 0; groups-- {
+			m := ceilDiv(rows-i, groups)
+			a, lda := t.rowsOfA(r0+i, m, k0, kc, true)
+			for p := range np {
+				var b []float32
+				if t.packed {
+					b = t.sliceOfB(p0+p, k0, kc, 0)
+				} else {
+					b = t.packB[p*blockK*PanelWidth:][:kc*PanelWidth]
+				}
+				t.block(r0+i, m, p0+p, k0, kc, a, lda, b)
 			}
-			if last {
-				t.finish(q, end)
+			if k0+step >= t.k {
+				t.finish(r0+i, m, p0, p0+np)
 			}
+			i += m
 		}
 	}
 }
 
-// panelSlice adds one K block of one panel to the rows of C.
-func (t *tile) panelSlice(panel, k0 int) {
-	kc := min(blockK, t.k-k0)
-	j := panel * PanelWidth
-	cols := min(PanelWidth, t.n-j)
-	var b []float32
+// rowsOfA is a block of A with contiguous rows: A itself, or a copy if its
+// rows are not contiguous, or if they are to stay in a cache whose sets they
+// would crowd.
+func (t *tile) rowsOfA(r, rows, k0, kc int, stay bool) ([]float32, int) {
+	if kc == 0 {
+		return nil, 0
+	}
+	a := t.a[r*t.aRow+k0*t.aCol:]
+	if t.aCol == 1 && !(stay && t.aRow%512 == 0) {
+		return a, t.aRow
+	}
+	packRows(t.packA, a, rows, kc, t.aRow, t.aCol)
+	return t.packA, scratchStride
+}
+
+// sliceOfB is one K block of a panel of B; if B is not packed, it is packed to
+// the given place in scratch.
+func (t *tile) sliceOfB(panel, k0, kc, place int) []float32 {
 	if t.packed {
-		b = t.b[(panel*t.k+k0)*PanelWidth:][:kc*PanelWidth]
-	} else if kc > 0 {
-		b = t.packB[:kc*PanelWidth]
-		packPanel(b, t.b[k0*t.bRow+j*t.bCol:], kc, cols, t.bRow, t.bCol)
+		return t.b[(panel*t.k+k0)*PanelWidth:][:kc*PanelWidth]
 	}
-	// Groups of rows of even height: 15 rows are 8+7, not 14+1.
-	groups := ceilDiv(t.rows, t.kernels.rows)
-	for i := 0; groups > 0; groups-- {
-		m := ceilDiv(t.rows-i, groups)
-		d, ldd := t.addend(k0 == 0, t.r0+i, j)
-		a := t.a[min(i*t.lda, len(t.a)):]
-		if cols == PanelWidth {
-			t.byRows[m](kc, a, t.lda, b, t.c[(t.r0+i)*t.ldc+j:], t.ldc, d, ldd, t.alpha)
-		} else {
-			t.rimBlock(m, cols, kc, a, b, t.c[(t.r0+i)*t.ldc+j:], d, ldd)
-		}
-		i += m
+	if kc == 0 {
+		return nil
+	}
+	b := t.packB[place*blockK*PanelWidth:][:kc*PanelWidth]
+	j := panel * PanelWidth
+	packPanel(b, t.b[k0*t.bRow+j*t.bCol:], kc, min(PanelWidth, t.n-j), t.bRow, t.bCol)
+	return b
+}
+
+// block adds one K block to m rows of a panel of C.
+func (t *tile) block(r, m, panel, k0, kc int, a []float32, lda int, b []float32) {
+	j := panel * PanelWidth
+	d, ldd := t.addend(k0 == 0, r, j)
+	if c := t.c[r*t.ldc+j:]; t.n-j >= PanelWidth {
+		t.byRows[m](kc, a, lda, b, c, t.ldc, d, ldd, t.alpha)
+	} else {
+		t.rimBlock(m, t.n-j, kc, a, lda, b, c, d, ldd)
 	}
 }
 
@@ -156,15 +179,15 @@ func (t *tile) residualFirst() bool { return t.residual != nil && t.act == None 
 
 // rimBlock computes a block of the last, narrower panel: the kernel works on a full
 // one in scratch.
-func (t *tile) rimBlock(m, cols, kc int, a, b, c, d []float32, ldd int) {
-	w := t.scratch.rim
+func (t *tile) rimBlock(m, cols, kc int, a []float32, lda int, b, c, d []float32, ldd int) {
+	w := t.rim
 	if d != nil {
 		for i := range m {
 			copy(w[i*PanelWidth:][:cols], d[i*ldd:])
 		}
 		d, ldd = w, PanelWidth
 	}
-	t.byRows[m](kc, a, t.lda, b, w, PanelWidth, d, ldd, t.alpha)
+	t.byRows[m](kc, a, lda, b, w, PanelWidth, d, ldd, t.alpha)
 	for i := range m {
 		copy(c[i*t.ldc:][:cols], w[i*PanelWidth:])
 	}
@@ -172,14 +195,14 @@ func (t *tile) rimBlock(m, cols, kc int, a, b, c, d []float32, ldd int) {
 
 // finish applies what the kernels did not: the activation and then the
 // residual, or the bias where the residual took its place.
-func (t *tile) finish(p0, pEnd int) {
+func (t *tile) finish(r0, rows, p0, pEnd int) {
 	addBias := t.residualFirst() && t.bias != nil
 	addResidual := t.residual != nil && !t.residualFirst()
 	if t.act == None && !addBias {
 		return
 	}
 	j0, j1 := p0*PanelWidth, min(pEnd*PanelWidth, t.n)
-	for r := t.r0; r < t.r0+t.rows; r++ {
+	for r := r0; r < r0+rows; r++ {
 		row := t.c[r*t.ldc+j0 : r*t.ldc+j1]
 		if addBias {
 			vec.Add(row, row, t.bias[j0:])

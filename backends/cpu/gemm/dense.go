@@ -39,7 +39,7 @@ func Run(p *pool.Pool, a *Args, ws *Workspace) {
 	}
 	j.kernels, j.scratch = currentKernels(), ws.scratch
 	workers := ws.workersOf(p, a.M*a.N*a.K)
-	j.split = j.divide(workers, 1)
+	j.split = j.divide(j.kernels, workers, 1)
 	ws.run(p, workers, j.split.tiles(), j)
 	j.product = product{} // keep no caller's memory alive
 }

@@ -20,7 +20,7 @@
 // # Order of summation
 //
 // One element of C is a chain of multiply-adds over k in ascending order,
-// restarted every blockK values and added to C there. That order depends on K
+// restarted every stepK(K) values and added to C there. That order depends on K
 // alone, so a row of C has the same bits whatever M is, wherever the row
 // stands and however many workers share the step; the two assembly kernels
 // agree bit for bit too. (The portable kernel rounds the product as well.)

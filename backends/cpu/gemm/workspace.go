@@ -1,28 +1,36 @@
 package gemm
 
-// The blocking, in the terms of Goto and van de Geijn ("Anatomy of
-// High-Performance Matrix Multiplication", 2008). A block of A of at most
-// blockM x blockK stays in the second-level cache while a panel slice of
-// blockK x 32 of B passes the first level, once per group of kernel rows.
+// The blocking. A group of kernel rows of A, up to blockK deep, stays in the first
+// level of cache while a block of B, blockP panels of blockK rows, streams past
+// it from the second; then the next group of rows meets the same block. The
+// processor fetches the one long stream of B ahead by itself, which it does not
+// for the many short rows of A.
+//
 // blockK is part of the definition of the result (see the package comment);
 // the other sizes are not.
 const (
-	blockK = 256
-	blockM = 168 // rows of A in a block; also a multiple of every kernel's height
-	blockP = 32  // panels of B that meet one block of A
+	blockK = 512 // most; see stepK
+	blockP = 16  // panels in a block of B
+	blockM = 168 // most rows of a tile; a multiple of every kernel's height
 
-	// skinnyM rows or fewer read A in place and stream B panel by panel.
+	// skinnyM rows or fewer stream B panel by panel, from top to bottom.
 	skinnyM = 16
-	// scratchStride is the row stride of a packed block of A. The odd number of
-	// cache lines keeps the rows of a group out of each other's cache sets.
+	// scratchStride is the row stride of a copied group of A. The odd number of
+	// cache lines keeps its rows out of each other's cache sets.
 	scratchStride = blockK + 16
 	// stripP panels are finished before their epilogue runs over them.
 	stripP = 4
 	// serialWork multiply-adds are not worth waking a second worker for.
 	serialWork = 1 << 16
-	// tasksPerWorker evens out workers that the system slows down.
-	tasksPerWorker = 8
+	// tilesPerWorker evens out workers that the system slows down.
+	tilesPerWorker = 12
 )
+
+// stepK is the depth of the blocks of K: even ones, not a full and a shallow.
+func stepK(k int) int {
+	blocks := max(ceilDiv(k, blockK), 1)
+	return max(ceilDiv(ceilDiv(k, blocks), 16)*16, 16)
+}
 
 // Workspace is the memory that Run and RunStrided need: one per pool, used by
 // one call at a time, and not shared with a call nested inside another.
@@ -35,8 +43,8 @@ type Workspace struct {
 // scratch belongs to one worker.
 type scratch struct {
 	product product   // the one of a batch that is in work
-	packA   []float32 // blockM rows of scratchStride: a block of A
-	packB   []float32 // blockK rows of a panel: a slice of B that arrives unpacked
+	packA   []float32 // a group of rows of A
+	packB   []float32 // a block of B that arrives unpacked
 	rim     []float32 // maxRows x PanelWidth: the rim of C, whose last panel is narrower
 }
 
@@ -44,8 +52,8 @@ type scratch struct {
 func NewWorkspace(workers int) *Workspace {
 	w := &Workspace{scratch: make([]scratch, workers)}
 	for i := range w.scratch {
-		const na, nb, nt = blockM * scratchStride, blockK * PanelWidth, maxRows * PanelWidth
-		buf := make([]float32, na+nb+nt)
+		const na, nb, nr = skinnyM * scratchStride, blockP * blockK * PanelWidth, maxRows * PanelWidth
+		buf := make([]float32, na+nb+nr)
 		w.scratch[i] = scratch{packA: buf[:na:na], packB: buf[na : na+nb : na+nb], rim: buf[na+nb:]}
 	}
 	return w
