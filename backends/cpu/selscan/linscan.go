@@ -40,14 +40,17 @@ func (a *LinArgs) Check() error {
 // LinWorkspace is the scratch memory of RunLinear, whatever the shape; one call
 // at a time may use it.
 type LinWorkspace struct {
-	h    [][width]float32
+	h    [][linWidth]float32
 	call linCall
 }
 
 // NewLinWorkspace makes a workspace for pools of at most the given workers.
 func NewLinWorkspace(workers int) *LinWorkspace {
-	return &LinWorkspace{h: make([][width]float32, max(workers, 1))}
+	return &LinWorkspace{h: make([][linWidth]float32, max(workers, 1))}
 }
+
+// linWidth is the channels of a task, and of the assembly.
+const linWidth = 64
 
 type linCall struct {
 	*LinArgs
@@ -81,7 +84,7 @@ func RunLinear(p *pool.Pool, a *LinArgs, ws *LinWorkspace) error {
 	if a.B == 0 || a.C == 0 || a.L == 0 {
 		return nil
 	}
-	ws.call = linCall{LinArgs: a, ws: ws, isa: isa.Current(), blocks: (a.C + width - 1) / width}
+	ws.call = linCall{LinArgs: a, ws: ws, isa: isa.Current(), blocks: (a.C + linWidth - 1) / linWidth}
 	c := &ws.call
 	n := a.B * c.blocks
 	if p == nil || n == 1 {
@@ -97,8 +100,8 @@ func RunLinear(p *pool.Pool, a *LinArgs, ws *LinWorkspace) error {
 
 // Do runs one channel block of one batch row.
 func (c *linCall) Do(worker, i int) {
-	b, d := i/c.blocks, i%c.blocks*width
-	w := min(width, c.C-d)
+	b, d := i/c.blocks, i%c.blocks*linWidth
+	w := min(linWidth, c.C-d)
 	h := c.ws.h[worker][:]
 	clear(h)
 	if c.H0 != nil {
