@@ -27,6 +27,7 @@ var families = []func() []*ops.Op{
 	scatterRows, padRows, expandRows, whereRows, rangeRows, constantRows, cumulativeRows,
 	triluRows, sequenceRows, controlRows, topkRows, nonzeroRows, onehotRows, uniqueRows,
 	spacedepthRows, reverseRows, optionalRows, resizeRows,
+	stringRows, tfidfRows, cropRows,
 }
 
 // Rows lists every ONNX operator of this package.
