@@ -56,7 +56,12 @@ type binder struct {
 
 // bind makes the program for inputs of the given shapes, which have been
 // checked against the signature.
-func (e *executable) bind(s *session, shapes [][]int) (*program, error) {
+func (e *executable) bind(s *session, shapes [][]int) (p *program, err error) {
+	defer func() { // a Lower that trips over shapes nobody thought of
+		if v := recover(); v != nil {
+			p, err = nil, fmt.Errorf("graph %q: cannot be bound to inputs of shapes %v: %v", e.plan.Graph.Name, shapes, v)
+		}
+	}()
 	b := &binder{
 		e: e, s: s,
 		p: &program{
@@ -284,10 +289,10 @@ func (b *binder) place() error {
 				continue
 			}
 			shape, _ := b.typeOf(v).Static()
-			m := denseMem(v.Type.DType, shape)
-			if m.span() < 0 || product(shape) > math.MaxInt32*256 {
-				return fmt.Errorf("%s: output %q of %s is too large", n, v.Name, b.typeOf(v))
+			if tooLarge(shape) {
+				return fmt.Errorf("%s: output %q would be %s, which is too large", n, v.Name, b.typeOf(v))
 			}
+			m := denseMem(v.Type.DType, shape)
 			r := &root{kind: inArena, size: m.span(), first: i, last: max(b.alive[v], i)}
 			r.add(m)
 			b.p.arena = append(b.p.arena, r)
@@ -295,6 +300,19 @@ func (b *binder) place() error {
 		}
 	}
 	return nil
+}
+
+// tooLarge reports whether a shape has more elements than any machine holds.
+func tooLarge(shape []int) bool {
+	const most = 1 << 38
+	n := 1
+	for _, d := range shape {
+		if d > 0 && n > most/d {
+			return true
+		}
+		n *= d
+	}
+	return false
 }
 
 // overwrite lets outputs take over the memory of inputs that die with the node.

@@ -114,7 +114,7 @@ func gemmBias(n *graph.Node) error {
 	r, s := c.Type.Rank(), c.Type.Shape
 	nAxis := n.Out[0].Type.Shape
 	if n.Attrs.Float("beta", 1) != 1 || r < 1 || r == 2 && !s[0].Is(1) || len(nAxis) != 2 || s[r-1] != nAxis[1] {
-		return fmt.Errorf("C is %s with beta %g, not one row", c.Type, n.Attrs.Float("beta", 1))
+		return fmt.Errorf("the bias C is %s with beta %g, not one row", c.Type, n.Attrs.Float("beta", 1))
 	}
 	return nil
 }

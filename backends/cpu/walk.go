@@ -59,8 +59,7 @@ func (m *Mem) strides() []int {
 func newWalk(shape []int, strides [][]int) (walk, error) {
 	w := walk{outer: 1, inner: 1, step: make([]int, len(strides)), stride: make([][]int, len(strides))}
 	var axes []int // merged lengths, innermost first
-	var st [][]int // their strides, per operand
-	st = make([][]int, len(strides))
+	st := make([][]int, len(strides)) // their strides, per operand
 	for a := len(shape) - 1; a >= 0; a-- {
 		if shape[a] == 1 {
 			continue
