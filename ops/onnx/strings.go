@@ -54,7 +54,7 @@ func stringRows() []*ops.Op {
 			setOut(c, 1, withDType(t, tensor.Int64))
 			return want(c, 0, stringType)
 		},
-		Eval: evalStringSplit,
+		Eval:  evalStringSplit,
 		Cases: []ops.Case{{Name: "dots", Attrs: graph.Attrs{"delimiter": "."}, In: []*tensor.Tensor{s("a.b", "c")}, NOut: 2, Want: []*tensor.Tensor{tensor.FromStrings([]string{"a", "b", "c", ""}, 2, 2), tensor.Ints(2, 1)}}},
 	}
 	match := ops.Op{
@@ -101,7 +101,7 @@ func stringRows() []*ops.Op {
 			setOut(c, 0, t)
 			return want(c, 0, stringType)
 		},
-		Eval: evalStringNormalizer,
+		Eval:  evalStringNormalizer,
 		Cases: []ops.Case{{Name: "upper", Attrs: graph.Attrs{"case_change_action": "UPPER", "stopwords": []string{"the"}}, In: []*tensor.Tensor{s("The", "end")}, Want: []*tensor.Tensor{s("END")}}},
 	}
 	rows := versions("StringConcat", []int{20}, concat)
