@@ -36,6 +36,7 @@ func Rows() []*ops.Op {
 	for _, f := range families {
 		rows = append(rows, f()...)
 	}
+	addDecompositions(rows)
 	return rows
 }
 
