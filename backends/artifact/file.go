@@ -339,3 +339,39 @@ func (f *File) Close() error {
 	f.data = nil
 	return f.unmap()
 }
+
+// Unpacker turns a stored weight back into the row-major constant of the graph;
+// backends/cpu.Backend has one.
+type Unpacker func(p *backends.Plan, name, layout string, stored *tensor.Tensor) (*tensor.Tensor, error)
+
+// Graph reads the legalised graph of a target with all constants row-major, for
+// compiling it again.
+func (f *File) Graph(target string, t *ops.Table, unpack Unpacker) (*graph.Graph, error) {
+	p, err := f.Plan(target, t)
+	if err != nil {
+		return nil, err
+	}
+	layouts := map[string]string{}
+	for _, w := range p.Weights {
+		layouts[w.Name] = w.Layout
+	}
+	for _, v := range p.Graph.Constants() {
+		c := v.Const
+		if c.DType.Size() == 0 || len(c.Data) == c.DType.Bytes(c.Len()) {
+			continue
+		}
+		stored, err := f.weight(target, v.Name, layouts[v.Name])
+		if err != nil {
+			return nil, err
+		}
+		full, err := unpack(p, v.Name, layouts[v.Name], stored)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.path, err)
+		}
+		if full.DType != c.DType || !slices.Equal(full.Shape, c.Shape) || len(full.Data) != c.DType.Bytes(c.Len()) {
+			return nil, fmt.Errorf("%s: weight %q unpacks to %s, expected %s", f.path, v.Name, full.TypeString(), c.TypeString())
+		}
+		v.Const = full
+	}
+	return p.Graph, nil
+}

@@ -58,7 +58,7 @@ func (m *Mem) strides() []int {
 // newWalk walks a dense array of the given shape; strides are those of the operands.
 func newWalk(shape []int, strides [][]int) (walk, error) {
 	w := walk{outer: 1, inner: 1, step: make([]int, len(strides)), stride: make([][]int, len(strides))}
-	var axes []int // merged lengths, innermost first
+	var axes []int                    // merged lengths, innermost first
 	st := make([][]int, len(strides)) // their strides, per operand
 	for a := len(shape) - 1; a >= 0; a-- {
 		if shape[a] == 1 {

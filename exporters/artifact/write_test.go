@@ -162,6 +162,38 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
+// TestRecompile: an artifact has all that is needed to compile it again.
+func TestRecompile(t *testing.T) {
+	table := opTable(t)
+	c := contents(t, table, 33)
+	dir := t.TempDir()
+	b := cpu.New(table)
+	var files [][]byte
+	g := c.Plans[0].Graph
+	for i := range 2 {
+		path := filepath.Join(dir, strings.Repeat("m", i+1)+".ssda")
+		if err := Write(path, &Contents{Plans: []*backends.Plan{compile(t, b, g)}}); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, data)
+		f, err := format.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if g, err = f.Graph("cpu", table, b.Unpack); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(files[0], files[1]) {
+		t.Error("compiling an artifact again gives another file")
+	}
+}
+
 func TestDeterministic(t *testing.T) {
 	table := opTable(t)
 	dir := t.TempDir()
