@@ -4,8 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
 	"strings"
+
+	"github.com/ssdc-go/ssdc/internal/wholefile"
 )
 
 // WriteNpy writes t as .npy version 1.0 in C order. NumPy has no names for
@@ -51,21 +52,9 @@ func WriteNpy(w io.Writer, t *Tensor) error {
 	return err
 }
 
-// WriteNpyFile writes a .npy file.
+// WriteNpyFile writes a .npy file: complete, or not at all.
 func WriteNpyFile(path string, t *Tensor) error {
-	return writeFile(path, func(w io.Writer) error { return WriteNpy(w, t) })
-}
-
-func writeFile(path string, write func(io.Writer) error) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	if err := write(f); err != nil {
-		f.Close()
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return f.Close()
+	return wholefile.Write(path, func(w io.Writer) error { return WriteNpy(w, t) })
 }
 
 // forNpy converts to the nearest type that NumPy can name.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/ssdc-go/ssdc/internal/wholefile"
 )
 
 // ReadNpz reads every array of a .npz file (a zip archive of .npy files, stored
@@ -99,5 +101,5 @@ func WriteNpz(w io.Writer, names []string, tensors []*Tensor) error {
 
 // WriteNpzFile writes a .npz file.
 func WriteNpzFile(path string, names []string, tensors []*Tensor) error {
-	return writeFile(path, func(w io.Writer) error { return WriteNpz(w, names, tensors) })
+	return wholefile.Write(path, func(w io.Writer) error { return WriteNpz(w, names, tensors) })
 }

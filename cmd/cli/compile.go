@@ -1,0 +1,230 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ssdc-go/ssdc"
+	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/cmd/runner"
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/passes"
+)
+
+// compileFlags are the options that compile, explain and opt share.
+type compileFlags struct {
+	noOpt    bool
+	level    string
+	target   string
+	threads  int
+	symbols  []string
+	states   []string
+	noStates bool
+	require  []string
+	printIR  string
+	changed  bool
+}
+
+func (f *compileFlags) add(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVarP(&f.level, "opt", "O", "1", "optimisation level: 1, or 0 to run the graph as it stands")
+	fl.StringVar(&f.target, "target", "cpu", "backend to compile for (see ssdc backends)")
+	fl.IntVar(&f.threads, "threads", 0, "threads that the artifact asks for (default: one per processor)")
+	fl.StringArrayVar(&f.symbols, "bind", nil, "fix symbolic lengths: batch=1,seq=512")
+	fl.StringArrayVar(&f.states, "state", nil, "IN=OUT: output OUT of a run is input IN of the next; may repeat (default: found)")
+	fl.BoolVar(&f.noStates, "no-state", false, "pair no inputs and outputs as recurrent state")
+	fl.StringArrayVar(&f.require, "require-fusion", nil, "OP=N: fail unless at least N such operators result, as in ssd=24 or ssm.CausalConv=24; may repeat")
+	fl.StringVar(&f.printIR, "print-ir-after", "", "print the graph to stderr after this pass, or after all")
+	fl.BoolVar(&f.changed, "print-changed", false, "print the graph to stderr after each pass that changed the number of nodes")
+}
+
+// shortNames lets --require-fusion ssd=24 stand for ssm.SSD=24.
+func (a *app) fusedName(s string) string {
+	for _, r := range a.set.Registry.Table.All() {
+		full := r.ID.Name
+		if r.ID.Domain != "" {
+			full = r.ID.Domain + "." + r.ID.Name
+		}
+		if strings.EqualFold(s, full) || strings.EqualFold(s, r.ID.Name) {
+			return full
+		}
+	}
+	return s
+}
+
+func (a *app) options(f *compileFlags, p *progress) (ssdc.Options, error) {
+	o := ssdc.Options{Target: f.target, Threads: f.threads, NoStates: f.noStates}
+	switch f.level {
+	case "0":
+		o.NoOpt = true
+	case "1":
+	default:
+		return o, fmt.Errorf("-O %s: want 0 or 1", f.level)
+	}
+	var err error
+	if o.Symbols, err = runner.ParseShape(f.symbols); err != nil {
+		return o, fmt.Errorf("%s", strings.Replace(err.Error(), "--shape", "--bind", 1))
+	}
+	for _, s := range f.states {
+		in, out, ok := strings.Cut(s, "=")
+		if !ok {
+			return o, fmt.Errorf("--state %q: want IN=OUT", s)
+		}
+		o.States = append(o.States, backends.StatePair{In: in, Out: out})
+	}
+	for _, s := range f.require {
+		name, n, ok := strings.Cut(s, "=")
+		k, err := strconv.Atoi(n)
+		if !ok || err != nil {
+			return o, fmt.Errorf("--require-fusion %q: want OP=N, as in ssd=24", s)
+		}
+		if o.RequireFusion == nil {
+			o.RequireFusion = map[string]int{}
+		}
+		o.RequireFusion[a.fusedName(name)] = k
+	}
+	if f.printIR != "" && f.printIR != "all" {
+		found := false
+		for _, q := range a.set.Pipeline {
+			found = found || q.Name == f.printIR
+		}
+		if !found {
+			return o, fmt.Errorf("--print-ir-after %s: no such pass; the passes are %s", f.printIR, a.passNames())
+		}
+	}
+	o.Observe = func(s *passes.Pass, g *graph.Graph, changed bool, took time.Duration) {
+		p.observe(s, g, changed, took)
+		if f.printIR == s.Name || f.printIR == "all" || f.changed && changed {
+			fmt.Fprintf(os.Stderr, "# after %s\n", s.Name)
+			_ = graph.Print(os.Stderr, g) // a broken stderr cannot be reported anyway
+		}
+	}
+	return o, nil
+}
+
+func (a *app) passNames() string {
+	var s []string
+	for _, p := range a.set.Pipeline {
+		s = append(s, p.Name)
+	}
+	return strings.Join(s, ", ")
+}
+
+// Compile is what compile --json prints; keys are stable.
+type Compile struct {
+	Source        string               `json:"source"`
+	Artifact      string               `json:"artifact"`
+	Fused         map[string]int       `json:"fused"`
+	ArtifactBytes int64                `json:"artifact_bytes"`
+	Seconds       float64              `json:"seconds"`
+	Nodes         int                  `json:"nodes"`
+	States        []backends.StatePair `json:"states"`
+	Remarks       []passes.Remark      `json:"remarks"`
+}
+
+func (a *app) compileCommand() *cobra.Command {
+	var f compileFlags
+	var out string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "compile MODEL",
+		Short: "compile a model to an artifact",
+		Long: `Compile an ONNX model to an artifact (.ssda), and print what was fused, how big the
+artifact is and how long it took. What kept a scan from being fused is told by
+ssdc explain; --require-fusion turns a miss into an error.`,
+		Example: "  ssdc compile model.onnx -o model.ssda\n  ssdc compile model.onnx -o model.ssda --require-fusion ssd=24",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if out == "" {
+				out = strings.TrimSuffix(args[0], ".onnx") + ".ssda"
+			}
+			p := newProgress(os.Stderr)
+			o, err := a.options(&f, p)
+			if err != nil {
+				return err
+			}
+			start := time.Now()
+			c, err := ssdc.BuildWith(cmd.Context(), a.set, args[0], o)
+			if err != nil {
+				return err
+			}
+			if err := c.Write(out); err != nil {
+				return err
+			}
+			p.done()
+			info, err := os.Stat(out)
+			if err != nil {
+				return err
+			}
+			r := Compile{
+				Source: args[0], Artifact: out, Fused: c.Fused, ArtifactBytes: info.Size(), Seconds: time.Since(start).Seconds(),
+				Nodes: len(c.Plan.Graph.Nodes), States: c.Plan.States, Remarks: c.Remarks,
+			}
+			if asJSON {
+				return runner.PrintJSON(cmd.OutOrStdout(), r)
+			}
+			r.print(cmd.OutOrStdout())
+			return nil
+		},
+	}
+	f.add(c)
+	c.Flags().StringVarP(&out, "output", "o", "", "artifact to write (default: the model's name with .ssda)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: source, artifact, fused{op: count}, artifact_bytes, seconds, nodes, states, remarks")
+	return c
+}
+
+func (r *Compile) print(w io.Writer) {
+	fmt.Fprintf(w, "%s: %s in %.2f s, %d nodes\n", r.Artifact, Size(r.ArtifactBytes), r.Seconds, r.Nodes)
+	fmt.Fprintf(w, "fused: %s\n", fusedLine(r.Fused))
+	if len(r.States) > 0 {
+		fmt.Fprintf(w, "recurrent state: %d pairs, %s -> %s", len(r.States), r.States[0].Out, r.States[0].In)
+		if len(r.States) > 1 {
+			fmt.Fprint(w, ", ...")
+		}
+		fmt.Fprintln(w)
+	}
+	missed := 0
+	for _, m := range r.Remarks {
+		if !m.Done {
+			missed++
+		}
+	}
+	if missed > 0 {
+		fmt.Fprintf(w, "%d candidates were not fused; ssdc explain %s tells why\n", missed, r.Source)
+	}
+}
+
+func fusedLine(fused map[string]int) string {
+	if len(fused) == 0 {
+		return "nothing"
+	}
+	var names []string
+	for k := range fused {
+		names = append(names, k)
+	}
+	sort.Strings(names)
+	for i, k := range names {
+		names[i] = fmt.Sprintf("%d %s", fused[k], k)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Size prints a number of bytes for people.
+func Size(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d B", n)
+}

@@ -1,0 +1,264 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/cpu/isa"
+	"github.com/ssdc-go/ssdc/cmd/runner"
+	"github.com/ssdc-go/ssdc/conformance"
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/passes"
+)
+
+// Conformance is what conformance --json prints; keys are stable.
+type Conformance struct {
+	Backend     string   `json:"backend"`
+	Total       int      `json:"total"`
+	Passed      int      `json:"passed"`
+	Failed      []Reason `json:"failed"`
+	Unsupported []Reason `json:"unsupported"`
+}
+
+// Reason says why a case did not pass.
+type Reason struct {
+	Case   string `json:"case"`
+	Reason string `json:"reason"`
+}
+
+func (a *app) conformanceCommand() *cobra.Command {
+	var target, match string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "conformance DIR",
+		Short: "run ONNX backend test cases",
+		Long: `Run the ONNX backend test cases below DIR (folders with model.onnx and test_data_set_K)
+on a backend and compare with their recorded outputs, at ONNX's own tolerances
+(rtol 1e-3, atol 1e-7). A case whose operator is missing counts as unsupported, never
+as passed. The exit code is 1 when a case fails.`,
+		Example: "  ssdc conformance onnx-node --target cpu",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := os.Stat(args[0]); err != nil {
+				return err
+			}
+			b, err := a.set.Registry.Backend(target)
+			if err != nil {
+				return err
+			}
+			o := &conformance.Options{}
+			if match != "" {
+				re, err := regexp.Compile(match)
+				if err != nil {
+					return fmt.Errorf("--match %s: %w", match, err)
+				}
+				o.Match = re.MatchString
+			}
+			results, err := conformance.Run(args[0], a.set.Registry.Table, runOn(cmd.Context(), b), o)
+			if err != nil {
+				return err
+			}
+			r := Conformance{Backend: target, Total: len(results), Failed: []Reason{}, Unsupported: []Reason{}}
+			for _, c := range results {
+				switch c.Status {
+				case conformance.Pass:
+					r.Passed++
+				case conformance.Fail:
+					r.Failed = append(r.Failed, Reason{c.Name, c.Reason})
+				default:
+					r.Unsupported = append(r.Unsupported, Reason{c.Name, c.Reason})
+				}
+			}
+			w := cmd.OutOrStdout()
+			if asJSON {
+				if err := runner.PrintJSON(w, r); err != nil {
+					return err
+				}
+			} else {
+				tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+				for _, f := range r.Failed {
+					fmt.Fprintf(tw, "FAIL\t%s\t%s\n", f.Case, f.Reason)
+				}
+				for _, f := range r.Unsupported {
+					fmt.Fprintf(tw, "unsupported\t%s\t%s\n", f.Case, f.Reason)
+				}
+				if err := tw.Flush(); err != nil {
+					return err
+				}
+				fmt.Fprintf(w, "%s: %d passed, %d failed, %d unsupported of %d\n", target, r.Passed, len(r.Failed), len(r.Unsupported), r.Total)
+			}
+			if len(r.Failed) > 0 {
+				return fmt.Errorf("%d of %d cases failed", len(r.Failed), r.Total)
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&target, "target", "cpu", "backend to run on")
+	c.Flags().StringVar(&match, "match", "", "run only the cases whose name matches this regular expression")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: backend, total, passed, failed[case,reason], unsupported[case,reason]")
+	return c
+}
+
+// runOn executes conformance graphs on a backend.
+func runOn(ctx context.Context, b backends.Backend) conformance.Runner {
+	return func(g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+		p, err := b.Compile(g, backends.Target{Name: b.Name()})
+		if err != nil {
+			return nil, err
+		}
+		exe, err := b.Open(p, nil)
+		if err != nil {
+			return nil, err
+		}
+		defer exe.Close()
+		s, err := exe.NewSession()
+		if err != nil {
+			return nil, err
+		}
+		args := map[string]*tensor.Tensor{}
+		for i, v := range p.Graph.Inputs {
+			if in[i] != nil {
+				args[v.Name] = in[i]
+			}
+		}
+		out, err := s.Run(ctx, args, nil)
+		if err != nil {
+			return nil, err
+		}
+		res := make([]*tensor.Tensor, len(p.Graph.Outputs))
+		for i, v := range p.Graph.Outputs {
+			res[i] = out[v.Name].Clone()
+		}
+		return res, nil
+	}
+}
+
+func (a *app) opsCommand() *cobra.Command {
+	var asJSON bool
+	type row struct {
+		Op     string `json:"op"`
+		Source string `json:"source"`
+		Eval   bool   `json:"reference"`
+		Doc    string `json:"doc"`
+	}
+	c := &cobra.Command{
+		Use:   "ops [PATTERN]",
+		Short: "list the operators",
+		Long:  "List the operators that this program knows, each with the opset of its version, who defined it and what it does.",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var rows []row
+			for _, r := range a.set.Registry.Table.All() {
+				if len(args) == 1 && !strings.Contains(strings.ToLower(r.ID.String()), strings.ToLower(args[0])) {
+					continue
+				}
+				rows = append(rows, row{r.ID.String(), a.set.Registry.Table.Source(r.ID), r.Eval != nil, firstLine(r.Doc)})
+			}
+			if asJSON {
+				return runner.PrintJSON(cmd.OutOrStdout(), rows)
+			}
+			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			fmt.Fprintln(tw, "OPERATOR\tFROM\tWHAT")
+			for _, r := range rows {
+				fmt.Fprintf(tw, "%s\t%s\t%s\n", r.Op, r.Source, r.Doc)
+			}
+			return tw.Flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: op, source, reference, doc")
+	return c
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return s
+}
+
+func (a *app) backendsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "backends",
+		Short: "list the backends and what they found on this machine",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			for _, b := range a.set.Registry.Backends {
+				what := ""
+				switch b.Name() {
+				case "cpu":
+					what = fmt.Sprintf("%s kernels, %d threads", isa.Current(), runtime.GOMAXPROCS(0))
+				case "ref":
+					what = "every operator by its definition; slow"
+				}
+				fmt.Fprintf(tw, "%s\t%s\n", b.Name(), what)
+			}
+			return tw.Flush()
+		},
+	}
+}
+
+func (a *app) optCommand() *cobra.Command {
+	var names []string
+	c := &cobra.Command{
+		Use:   "opt MODEL",
+		Short: "run passes and print the graph",
+		Long: `Import a model (ONNX, or ssdc text), run passes and print the graph in text form on
+stdout, remarks on stderr. Without --pass the whole pipeline runs.`,
+		Example: "  ssdc opt model.onnx --pass canon --pass recur",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			imp, err := a.set.Importer(args[0])
+			if err != nil {
+				return err
+			}
+			src, err := imp.Load(cmd.Context(), args[0], a.set.Registry.Table, nil)
+			if err != nil {
+				return err
+			}
+			pipe := a.set.Pipeline
+			if len(names) > 0 {
+				if pipe, err = a.selectPasses(names); err != nil {
+					return err
+				}
+			}
+			c := passes.NewContext(cmd.Context(), a.set.Registry.Table)
+			for _, p := range pipe {
+				if err := passes.RunOne(c, p, src.Graph); err != nil {
+					return err
+				}
+			}
+			for _, r := range c.Remarks {
+				fmt.Fprintln(cmd.ErrOrStderr(), r)
+			}
+			return graph.Print(cmd.OutOrStdout(), src.Graph)
+		},
+	}
+	c.Flags().StringArrayVar(&names, "pass", nil, "run only this pass; may repeat, in the order given")
+	return c
+}
+
+func (a *app) selectPasses(names []string) (passes.Pipeline, error) {
+	var out passes.Pipeline
+	for _, name := range names {
+		var found *passes.Pass
+		for _, p := range a.set.Pipeline {
+			if p.Name == name {
+				found = p
+			}
+		}
+		if found == nil {
+			return nil, errors.New("no pass " + name + "; the passes are " + a.passNames())
+		}
+		out = append(out, found)
+	}
+	return out, nil
+}

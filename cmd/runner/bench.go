@@ -1,0 +1,192 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"sort"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/model"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+)
+
+// Step is the time of one step of the plan; keys are stable.
+type Step struct {
+	Node     string  `json:"node"`
+	Op       string  `json:"op"`
+	Kernel   string  `json:"kernel"`
+	MedianMs float64 `json:"median_ms"`
+	Share    float64 `json:"share"` // of the sum of all steps
+}
+
+// Bench is the result of the bench command; keys are stable.
+type Bench struct {
+	Model    string           `json:"model"`
+	Shape    map[string]int64 `json:"shape"`
+	Threads  int              `json:"threads"`
+	Runs     int              `json:"runs"`
+	MedianMs float64          `json:"median_ms"`
+	MinMs    float64          `json:"min_ms"`
+	P90Ms    float64          `json:"p90_ms"`
+	OpenMs   float64          `json:"open_ms"`
+	FirstMs  float64          `json:"first_ms"`
+	Steps    []Step           `json:"steps"`
+}
+
+// Measure runs a model repeatedly: first untraced for the totals, then traced
+// for the steps.
+func Measure(ctx context.Context, m *model.Model, in map[string]*tensor.Tensor, runs int) (*Bench, error) {
+	s, err := m.NewSession()
+	if err != nil {
+		return nil, err
+	}
+	b := &Bench{Runs: runs}
+	one := func() (float64, error) {
+		start := time.Now()
+		_, err := s.Run(ctx, in)
+		return float64(time.Since(start)) / 1e6, err
+	}
+	if b.FirstMs, err = one(); err != nil {
+		return nil, err
+	}
+	times := make([]float64, runs)
+	for i := range times {
+		if times[i], err = one(); err != nil {
+			return nil, err
+		}
+	}
+	sort.Float64s(times)
+	b.MinMs, b.MedianMs, b.P90Ms = times[0], median(times), times[(len(times)*9)/10]
+	per := map[int][]float64{}
+	info := map[int]backends.StepTime{}
+	s.Trace(func(st backends.StepTime) {
+		per[st.Step] = append(per[st.Step], float64(st.Took)/1e6)
+		info[st.Step] = st
+	})
+	for range min(runs, 20) {
+		if _, err := one(); err != nil {
+			return nil, err
+		}
+	}
+	var steps []int
+	total := 0.0
+	for i := range per {
+		sort.Float64s(per[i])
+		steps = append(steps, i)
+		total += median(per[i])
+	}
+	sort.Ints(steps)
+	for _, i := range steps {
+		st := Step{Kernel: info[i].Kernel, MedianMs: median(per[i]), Node: "copy", Op: "copy"}
+		if n := info[i].Node; n != nil {
+			st.Op = n.Op.String()
+			if st.Node = n.From; st.Node == "" && n.Out[0] != nil {
+				st.Node = n.Out[0].Name
+			}
+		}
+		st.Share = st.MedianMs / total
+		b.Steps = append(b.Steps, st)
+	}
+	return b, nil
+}
+
+func median(sorted []float64) float64 {
+	n := len(sorted)
+	if n == 0 {
+		return 0
+	}
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// BenchCommand makes the bench command.
+func BenchCommand(open Opener) *cobra.Command {
+	var shape, inputs []string
+	var runs, threads, top int
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "bench MODEL",
+		Short:   "time a model, in all and by step",
+		Long:    "Time a model on random inputs, or on those given: the median of many runs, and the time of each step of its plan.",
+		Example: "  ssdc bench model.ssda --shape batch=1,seq=512 --threads 2",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			lengths, err := ParseShape(shape)
+			if err != nil {
+				return err
+			}
+			if runs < 1 {
+				return fmt.Errorf("--runs %d: want at least 1", runs)
+			}
+			start := time.Now()
+			m, err := open(cmd.Context(), args[0], threads)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			opened := time.Since(start)
+			in, err := Random(m, lengths)
+			if err != nil {
+				return err
+			}
+			given, err := ReadInputs(m, inputs)
+			if err != nil {
+				return err
+			}
+			for k, v := range given {
+				in[k] = v
+			}
+			b, err := Measure(cmd.Context(), m, in, runs)
+			if err != nil {
+				return err
+			}
+			b.Model, b.Shape, b.OpenMs = args[0], lengths, float64(opened)/1e6
+			if b.Threads = threads; threads == 0 {
+				b.Threads = runtime.GOMAXPROCS(0)
+			}
+			if asJSON {
+				return PrintJSON(cmd.OutOrStdout(), b)
+			}
+			return b.print(cmd.OutOrStdout(), top)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&shape, "shape", nil, "lengths of symbolic axes: batch=1,seq=512 (default 1)")
+	f.StringArrayVarP(&inputs, "input", "i", nil, "NAME=FILE.npy or FILE.npz instead of random numbers; may repeat")
+	f.IntVar(&runs, "runs", 30, "number of timed runs")
+	f.IntVar(&threads, "threads", 0, "number of threads (default: one per processor)")
+	f.IntVar(&top, "top", 25, "steps to print, slowest first; 0: all, in order")
+	f.BoolVar(&asJSON, "json", false, "print JSON: median_ms, min_ms, p90_ms, open_ms, first_ms, steps[node,op,kernel,median_ms,share]")
+	return c
+}
+
+func (b *Bench) print(w io.Writer, top int) error {
+	fmt.Fprintf(w, "median %.3f ms, fastest %.3f, 90%% within %.3f (%d runs, %d threads); opened in %.1f ms, first run %.1f ms\n\n", b.MedianMs, b.MinMs, b.P90Ms, b.Runs, b.Threads, b.OpenMs, b.FirstMs)
+	steps := append([]Step{}, b.Steps...)
+	if top > 0 {
+		sort.SliceStable(steps, func(i, j int) bool { return steps[i].MedianMs > steps[j].MedianMs })
+	}
+	rest := 0.0
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "MS\tSHARE\tOP\tKERNEL\tNODE")
+	for i, s := range steps {
+		if top > 0 && i >= top {
+			rest += s.MedianMs
+			continue
+		}
+		k := s.Kernel
+		if k == "" {
+			k = "(definition)"
+		}
+		fmt.Fprintf(tw, "%.4f\t%.1f%%\t%s\t%s\t%s\n", s.MedianMs, 100*s.Share, s.Op, k, s.Node)
+	}
+	if rest > 0 {
+		fmt.Fprintf(tw, "%.4f\t\tother steps\t\t\n", rest)
+	}
+	return tw.Flush()
+}

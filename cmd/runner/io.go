@@ -1,0 +1,252 @@
+// Package runner is the running half of the command line: inputs and outputs
+// as .npy and .npz files, random inputs, the run and bench commands. It links
+// neither importers nor passes, so that ssdc-run stays small.
+package runner
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/ssdc-go/ssdc/backends/model"
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+)
+
+// ParseShape reads batch=1,seq=512.
+func ParseShape(specs []string) (map[string]int64, error) {
+	out := map[string]int64{}
+	for _, spec := range specs {
+		for _, part := range strings.Split(spec, ",") {
+			name, val, ok := strings.Cut(part, "=")
+			n, err := strconv.ParseInt(val, 10, 64)
+			if !ok || err != nil || n < 0 || name == "" {
+				return nil, fmt.Errorf("--shape %q: want NAME=LENGTH[,NAME=LENGTH...], as in batch=1,seq=512", spec)
+			}
+			out[name] = n
+		}
+	}
+	return out, nil
+}
+
+// ReadInputs reads --input values: NAME=FILE.npy, FILE.npy for a model with
+// one input, or FILE.npz, whose members are named after inputs.
+func ReadInputs(m *model.Model, specs []string) (map[string]*tensor.Tensor, error) {
+	in := map[string]*tensor.Tensor{}
+	put := func(name string, t *tensor.Tensor) error {
+		if in[name] != nil {
+			return fmt.Errorf("input %q is given twice", name)
+		}
+		in[name] = t
+		return nil
+	}
+	for _, spec := range specs {
+		name, path, named := strings.Cut(spec, "=")
+		if !named {
+			name, path = "", spec
+		}
+		if strings.HasSuffix(path, ".npz") {
+			all, order, err := tensor.ReadNpz(path)
+			if err != nil {
+				return nil, err
+			}
+			for _, n := range order {
+				if err := put(n, all[n]); err != nil {
+					return nil, err
+				}
+			}
+			continue
+		}
+		if name == "" {
+			if len(m.Inputs()) != 1 {
+				return nil, fmt.Errorf("--input %s: the model has %d inputs (%s); write --input NAME=%s", spec, len(m.Inputs()), names(m.Inputs()), path)
+			}
+			name = m.Inputs()[0].Name
+		}
+		t, err := tensor.ReadNpyFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if err := put(name, t); err != nil {
+			return nil, err
+		}
+	}
+	return in, nil
+}
+
+func names(vs []*graph.Value) string {
+	var s []string
+	for _, v := range vs {
+		s = append(s, v.Name)
+	}
+	return strings.Join(s, ", ")
+}
+
+// CheckOutputs checks --output values before the model runs for long.
+func CheckOutputs(m *model.Model, specs []string) error {
+	have := map[string]bool{}
+	for _, v := range m.Outputs() {
+		have[v.Name] = true
+	}
+	for _, spec := range specs {
+		name, path, named := strings.Cut(spec, "=")
+		if !named {
+			name, path = "", spec
+		}
+		switch {
+		case strings.HasSuffix(path, ".npz"):
+		case !strings.HasSuffix(path, ".npy"):
+			return fmt.Errorf("--output %s: want a file that ends in .npy or .npz", spec)
+		case name == "" && len(m.Outputs()) != 1:
+			return fmt.Errorf("--output %s: the model has %d outputs (%s); write --output NAME=%s or use .npz for all", spec, len(m.Outputs()), names(m.Outputs()), path)
+		}
+		if name != "" && !have[name] {
+			return fmt.Errorf("--output %s: the model has no output %q; it has %s", spec, name, names(m.Outputs()))
+		}
+	}
+	return nil
+}
+
+// WriteOutputs writes --output values: NAME=FILE.npy, FILE.npy for a model
+// with one output, or FILE.npz for all of them.
+func WriteOutputs(m *model.Model, out map[string]*tensor.Tensor, specs []string) error {
+	for _, spec := range specs {
+		name, path, named := strings.Cut(spec, "=")
+		if !named {
+			name, path = "", spec
+		}
+		if strings.HasSuffix(path, ".npz") {
+			var order []string
+			var ts []*tensor.Tensor
+			for _, v := range m.Outputs() {
+				if name == "" || v.Name == name {
+					order, ts = append(order, v.Name), append(ts, out[v.Name])
+				}
+			}
+			if err := tensor.WriteNpzFile(path, order, ts); err != nil {
+				return err
+			}
+			continue
+		}
+		if name == "" {
+			name = m.Outputs()[0].Name
+		}
+		if err := tensor.WriteNpyFile(path, out[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Random makes inputs from the signature: normal numbers for floats, ids below
+// the length of the table that they index for integers. Lengths come from
+// shape, by symbol; batch-like symbols that are not given are 1. Recurrent
+// states are left to the session.
+func Random(m *model.Model, shape map[string]int64) (map[string]*tensor.Tensor, error) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	state := map[string]bool{}
+	for _, s := range m.States() {
+		state[s] = true
+	}
+	bind, used := graph.Bindings{}, map[string]bool{}
+	for _, v := range m.Inputs() {
+		for _, d := range v.Type.Shape {
+			for _, s := range d.Symbols() {
+				bind[s] = 1
+				if n, ok := lookup(shape, s); ok {
+					bind[s] = n
+				}
+				used[s] = true
+			}
+		}
+	}
+	for s := range shape {
+		if !matches(used, s) {
+			return nil, fmt.Errorf("--shape %s: no input has such a length; the model has %s", s, strings.Join(keys(used), ", "))
+		}
+	}
+	in := map[string]*tensor.Tensor{}
+	for _, v := range m.Inputs() {
+		if state[v.Name] {
+			continue
+		}
+		if !v.Type.Ranked() || v.Type.DType.IsContainer() || v.Type.DType == tensor.String {
+			return nil, fmt.Errorf("cannot make a random input %q of type %s; give it with --input", v.Name, v.Type)
+		}
+		dims := make([]int, len(v.Type.Shape))
+		for i, d := range v.Type.Shape {
+			n, err := d.Eval(bind)
+			if err != nil {
+				return nil, err
+			}
+			dims[i] = int(n)
+		}
+		t := tensor.New(v.Type.DType, dims...)
+		limit := tableLength(v)
+		for i := range t.Len() {
+			if v.Type.DType.IsFloat() {
+				t.SetAt(i, rng.NormFloat64())
+			} else {
+				t.SetIntAt(i, rng.Int64N(limit))
+			}
+		}
+		in[v.Name] = t
+	}
+	return in, nil
+}
+
+// lookup finds a length by its symbol; seq, sequence and seq_len mean the same,
+// for symbols that exporters made up ("s77") only the exact name counts.
+func lookup(shape map[string]int64, sym string) (int64, bool) {
+	if n, ok := shape[sym]; ok {
+		return n, true
+	}
+	for name, n := range shape {
+		if alike(name, sym) {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+func alike(given, sym string) bool {
+	return len(given) >= 3 && (strings.HasPrefix(strings.ToLower(sym), strings.ToLower(given)) || strings.HasPrefix(strings.ToLower(given), strings.ToLower(sym)) && len(sym) >= 3)
+}
+
+func matches(used map[string]bool, name string) bool {
+	for s := range used {
+		if s == name || alike(name, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func keys(m map[string]bool) []string {
+	var out []string
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	if len(out) == 0 {
+		return []string{"only fixed lengths"}
+	}
+	return out
+}
+
+// tableLength bounds the ids of an integer input: the rows of the tables it is
+// looked up in; 2 when it indexes none.
+func tableLength(v *graph.Value) int64 {
+	limit := int64(0)
+	for _, u := range v.Uses {
+		n := u.Node
+		if n.Op.Is("", "Gather") && u.Index == 1 && n.In[0].Type.Rank() > 0 {
+			if rows, ok := n.In[0].Type.Shape[n.Attrs.Int("axis", 0)].Const(); ok && (limit == 0 || rows < limit) {
+				limit = rows
+			}
+		}
+	}
+	return max(limit, 2)
+}

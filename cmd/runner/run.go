@@ -1,0 +1,189 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ssdc-go/ssdc/backends/model"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/internal/wholefile"
+)
+
+// Opener opens what the user names on the command line.
+type Opener func(ctx context.Context, path string, threads int) (*model.Model, error)
+
+// Tensor summarises an output; the keys of --json are stable.
+type Tensor struct {
+	Name  string  `json:"name"`
+	Type  string  `json:"type"`
+	Min   float64 `json:"min"`
+	Max   float64 `json:"max"`
+	Mean  float64 `json:"mean"`
+	Norm  float64 `json:"norm"`
+	NaNs  int     `json:"nans"`
+	Bytes int     `json:"bytes"`
+}
+
+// Summarise describes a tensor of numbers; statistics are over its finite elements.
+func Summarise(name string, t *tensor.Tensor) Tensor {
+	s := Tensor{Name: name, Type: t.TypeString(), Bytes: len(t.Data)}
+	if t.DType == tensor.String || t.DType.IsContainer() || t.DType == tensor.Complex64 || t.DType == tensor.Complex128 {
+		return s
+	}
+	n := 0
+	for i := range t.Len() {
+		v := t.At(i)
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			s.NaNs++
+			continue
+		}
+		if n == 0 || v < s.Min {
+			s.Min = v
+		}
+		if n == 0 || v > s.Max {
+			s.Max = v
+		}
+		s.Mean += v
+		s.Norm += v * v
+		n++
+	}
+	s.Mean /= math.Max(float64(n), 1)
+	s.Norm = math.Sqrt(s.Norm)
+	return s
+}
+
+// RunCommand makes the run command.
+func RunCommand(open Opener) *cobra.Command {
+	var inputs, outputs, shape []string
+	var random, asJSON bool
+	var threads int
+	var load, save string
+	c := &cobra.Command{
+		Use:   "run MODEL",
+		Short: "run a compiled model on .npy or .npz inputs",
+		Long: `Run a model once.
+
+Inputs are .npy files, named after the model's inputs, or .npz files whose members
+are. A model with one input needs no name. Recurrent states that are not given are
+the session's own: zeros, or what --load-state reads. Without --output a table of
+the results is printed.`,
+		Example: `  ssdc run model.ssda --input input_ids=ids.npy --output logits=out.npy
+  ssdc run model.ssda --random --shape batch=1,seq=64
+  ssdc run model.ssda --input all.npz --output all_out.npz --save-state after.state`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := open(cmd.Context(), args[0], threads)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			if err := CheckOutputs(m, outputs); err != nil {
+				return err
+			}
+			lengths, err := ParseShape(shape)
+			if err != nil {
+				return err
+			}
+			if len(lengths) > 0 && !random {
+				return fmt.Errorf("--shape goes with --random: the shapes of files are what they are")
+			}
+			in := map[string]*tensor.Tensor{}
+			if random {
+				if in, err = Random(m, lengths); err != nil {
+					return err
+				}
+			}
+			given, err := ReadInputs(m, inputs)
+			if err != nil {
+				return err
+			}
+			for k, v := range given {
+				in[k] = v
+			}
+			s, err := m.NewSession()
+			if err != nil {
+				return err
+			}
+			if load != "" {
+				if err := withFile(load, s.Restore); err != nil {
+					return err
+				}
+			}
+			start := time.Now()
+			out, err := s.Run(cmd.Context(), in)
+			if err != nil {
+				return err
+			}
+			took := time.Since(start)
+			if err := WriteOutputs(m, out, outputs); err != nil {
+				return err
+			}
+			if save != "" {
+				if err := wholefile.Write(save, s.Save); err != nil {
+					return err
+				}
+			}
+			return report(cmd.OutOrStdout(), m, out, took, asJSON, len(outputs) == 0)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVarP(&inputs, "input", "i", nil, "NAME=FILE.npy, FILE.npy or FILE.npz; may repeat")
+	f.StringArrayVarP(&outputs, "output", "o", nil, "NAME=FILE.npy, FILE.npy or FILE.npz; may repeat")
+	f.BoolVar(&random, "random", false, "make inputs that are not given from the signature")
+	f.StringArrayVar(&shape, "shape", nil, "lengths for --random: batch=1,seq=512")
+	f.IntVar(&threads, "threads", 0, "number of threads (default: one per processor)")
+	f.StringVar(&load, "load-state", "", "start from the recurrent state in this file")
+	f.StringVar(&save, "save-state", "", "write the recurrent state after the run to this file")
+	f.BoolVar(&asJSON, "json", false, "print results as JSON: seconds, outputs[name,type,min,max,mean,norm,nans,bytes]")
+	return c
+}
+
+func withFile(path string, f func(io.Reader) error) error {
+	r, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := f(r); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func report(w io.Writer, m *model.Model, out map[string]*tensor.Tensor, took time.Duration, asJSON, table bool) error {
+	var all []Tensor
+	for _, v := range m.Outputs() {
+		all = append(all, Summarise(v.Name, out[v.Name]))
+	}
+	if asJSON {
+		return PrintJSON(w, map[string]any{"seconds": took.Seconds(), "outputs": all})
+	}
+	if !table {
+		return nil
+	}
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "OUTPUT\tTYPE\tMIN\tMAX\tMEAN\tNORM")
+	for _, s := range all {
+		fmt.Fprintf(tw, "%s\t%s\t%.5g\t%.5g\t%.5g\t%.5g", s.Name, s.Type, s.Min, s.Max, s.Mean, s.Norm)
+		if s.NaNs > 0 {
+			fmt.Fprintf(tw, "\t(%d not finite)", s.NaNs)
+		}
+		fmt.Fprintln(tw)
+	}
+	return tw.Flush()
+}
+
+// PrintJSON prints v indented.
+func PrintJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
