@@ -48,6 +48,8 @@ func selscanScan(s *simd) {
 		fC
 		fLdc
 		fSkip
+		fAhead   // 4 fields
+		fLdahead = fAhead + 4
 	)
 	arg := function(s, "scan")
 	rate, du, u, sum := s.reg(), s.reg(), s.reg(), s.reg()
@@ -99,6 +101,12 @@ func selscanScan(s *simd) {
 		MOVQ(arg.mem(fState), state)
 		if off > 0 {
 			ADDQ(operand.U8(uint8(off)), state)
+		}
+		for j := 0; j < 4 && off == 0; j++ {
+			p := arg.load(fAhead + j)
+			PREFETCHT0(operand.Mem{Base: p})
+			ADDQ(arg.mem(fLdahead+j), p)
+			MOVQ(p, arg.mem(fAhead+j))
 		}
 		XORQ(n, n)
 		XORQ(i, i)

@@ -192,6 +192,9 @@ func ssdStep(s *simd) {
 			bv := s.load(operand.Mem{Base: b, Index: i, Scale: 1}, m)
 			cv := s.load(operand.Mem{Base: c, Index: i, Scale: 1}, m)
 			for r := range count {
+				ahead := row(f, r)
+				ahead.Disp += 4096 // the hardware stops at the end of a page
+				PREFETCHT0(ahead)
 				v := s.load(row(f, r), m)
 				VMULPS(decay, v, v)
 				VFMADD231PS(bv, xs[r], v)

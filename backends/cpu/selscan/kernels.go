@@ -16,20 +16,22 @@ import (
 // over rows of 16 lanes, b and c scalars. a is the same at every step when lda
 // is 0; a nil skip drops the last term.
 type scanArgs struct {
-	state  *float32 // [n][16]
-	n, t   int
-	a      *float32 // [n][16]
-	lda    int
-	rate   *float32
-	ldrate int
-	dt, u  *float32
-	y      *float32
-	ld     int // of dt, u and y
-	b      *float32
-	ldb    int
-	c      *float32
-	ldc    int
-	skip   *float32
+	state   *float32 // [n][16]
+	n, t    int
+	a       *float32 // [n][16]
+	lda     int
+	rate    *float32
+	ldrate  int
+	dt, u   *float32
+	y       *float32
+	ld      int // of dt, u and y
+	b       *float32
+	ldb     int
+	c       *float32
+	ldc     int
+	skip    *float32
+	ahead   [4]uintptr // addresses to prefetch at each step, changed by the kernel
+	ldahead [4]int     // their distance from step to step, in bytes
 }
 
 // stepArgs: one step of d channels, states in rows of n.

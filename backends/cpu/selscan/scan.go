@@ -2,6 +2,7 @@ package selscan
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 )
@@ -133,6 +134,16 @@ func (c *call) scanPanels(m []float32, b, t, d, T, w int) {
 			vec.MulS(logs, logs, log2e)
 			k.a, k.lda = &logs[0], N*lanes
 			k.rate, k.ldrate = &m[c.ones], 0
+		}
+		// The rows of the next steps lie a page apart: fetch them while these
+		// steps compute, one cache line of each operand at a time.
+		for i, q := range [4]*Seq{&c.U, &c.Dt, &c.Z, &c.Y} {
+			if q.Data == nil {
+				k.ahead[i] = uintptr(unsafe.Pointer(k.state))
+				continue
+			}
+			k.ahead[i] = uintptr(unsafe.Pointer(&q.Data[b*q.StrideB+t*q.StrideL+d+j])) + uintptr(4*steps*q.StrideL)
+			k.ldahead[i] = 4 * q.StrideL
 		}
 		c.run(&k)
 	}

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	lanes = 16 // channels side by side in a vector
-	width = 64 // channels of a task
-	steps = 32 // steps staged at a time: four [32,64] buffers fit L1
+	lanes = 16  // channels side by side in a vector
+	width = 128 // channels of a task: rows of 512 bytes, enough for memory to stream
+	steps = 16  // steps staged at a time: four [16,128] buffers fit L1
 )
 
 // stepMax is the longest L for which walking the states in place, lanes along
