@@ -52,7 +52,11 @@ type binder struct {
 	at    map[*graph.Node]int
 	alive map[*graph.Value]int // last step that reads a value
 	views map[*graph.Node]bool // nodes that need no step
+	group []span               // per node: the nodes that run together with it
 }
+
+// span is a range of steps, both ends included.
+type span struct{ first, last int }
 
 // bind makes the program for inputs of the given shapes, which have been
 // checked against the signature.
@@ -210,8 +214,10 @@ func (b *binder) choose() {
 	for i, j := 0, len(b.nodes)-1; i < j; i, j = i+1, j-1 {
 		b.nodes[i], b.nodes[j] = b.nodes[j], b.nodes[i]
 	}
+	b.group = make([]span, len(b.nodes))
 	for i, n := range b.nodes {
 		b.at[n] = i
+		b.group[i] = span{i, i}
 		for _, v := range n.In {
 			if v != nil {
 				b.alive[v] = i
@@ -427,6 +433,11 @@ func (b *binder) layout() {
 	var slots []backends.Slot
 	for _, r := range b.p.arena {
 		if r.kind == inArena && r.size > 0 {
+			// Nodes that run together need their memory at the same time.
+			r.first = b.group[r.first].first
+			if r.last != forever {
+				r.last = b.group[r.last].last
+			}
 			kept = append(kept, r)
 			slots = append(slots, backends.Slot{Size: r.size, First: r.first, Last: r.last})
 		}

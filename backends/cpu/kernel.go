@@ -29,6 +29,10 @@ type Kernel struct {
 	// Over lists, per output, the inputs whose memory the kernel can write that
 	// output to, when shape and dtype agree.
 	Over map[int][]int
+	// Tile, for element-wise kernels, returns a function that computes elements
+	// [lo,hi) of output 0, or nil when these shapes do not allow that. Chains of
+	// such nodes run together, a cache-sized tile at a time (tiles.go).
+	Tile func(b *Bind, n *graph.Node) func(lo, hi int)
 	// Lower makes the step for the shapes of the binding. The memory of In, Out
 	// and Scratch is there only when the step runs. It may return ErrFallback.
 	Lower func(b *Bind, n *graph.Node) (Step, error)

@@ -115,6 +115,13 @@ func unaryKernels() []*Kernel {
 func unaryKernel(id graph.OpID, grain int, pick func(*graph.Node) func(dst, src []float32)) *Kernel {
 	return &Kernel{
 		Op: id, Name: "vec", Accepts: floats(), Rows: lastAxisRows, Over: map[int][]int{0: {0}},
+		Tile: func(b *Bind, n *graph.Node) func(lo, hi int) {
+			dst, src, f := b.Out(0), b.In(0), pick(n)
+			if !src.Dense() {
+				return nil
+			}
+			return func(lo, hi int) { f(dst.F32[lo:hi], src.F32[lo:hi]) }
+		},
 		Lower: func(b *Bind, n *graph.Node) (Step, error) {
 			return mapStep(b, b.Out(0), b.In(0), grain, pick(n)), nil
 		},
@@ -162,6 +169,7 @@ func binaryKernels() []*Kernel {
 				}
 				return floats()(n, t)
 			},
+			Tile:  func(b *Bind, n *graph.Node) func(lo, hi int) { return k.tile(b) },
 			Lower: func(b *Bind, n *graph.Node) (Step, error) { return k.lower(b) },
 		})
 	}
@@ -193,6 +201,36 @@ func (k binary) lower(b *Bind) (Step, error) {
 			dst.F32[d+i] = k.ss(x.F32[off[0]+i*w.step[0]], y.F32[off[1]+i*w.step[1]])
 		}
 	}), nil
+}
+
+// tile handles operands that are as long as the result, numbers, rows and columns.
+func (k binary) tile(b *Bind) func(lo, hi int) {
+	dst, x, y := b.Out(0), b.In(0), b.In(1)
+	w, err := broadcastWalk(dst.Shape, x, y)
+	if err != nil || len(w.shape) > 1 || w.step[0] > 1 || w.step[1] > 1 || w.step[0]+w.step[1] == 0 || w.inner == 0 {
+		return nil
+	}
+	var rowX, rowY int
+	if len(w.shape) == 1 {
+		rowX, rowY = w.stride[0][0], w.stride[1][0]
+	}
+	vecX, vecY := w.step[0] == 1, w.step[1] == 1
+	return func(lo, hi int) {
+		for lo < hi {
+			row, col := lo/w.inner, lo%w.inner
+			n := min(hi-lo, w.inner-col)
+			o, atX, atY := dst.F32[lo:lo+n], row*rowX, row*rowY
+			switch {
+			case vecX && vecY:
+				k.vv(o, x.F32[atX+col:][:n], y.F32[atY+col:][:n])
+			case vecX:
+				k.vs(o, x.F32[atX+col:][:n], y.F32[atY])
+			default:
+				k.sv(o, y.F32[atY+col:][:n], x.F32[atX])
+			}
+			lo += n
+		}
+	}
 }
 
 // powKernels raise to a constant power; others run pairwise.

@@ -129,8 +129,14 @@ func (b *Bind) Split(n, grain int, f func(lo, hi int)) Step {
 
 // lower makes the steps.
 func (b *binder) lower() error {
-	for i, n := range b.nodes {
+	for i := 0; i < len(b.nodes); i++ {
+		n := b.nodes[i]
 		if b.views[n] {
+			continue
+		}
+		if end, run, name := b.tiled(i); run != nil {
+			b.p.steps = append(b.p.steps, step{run, n, name})
+			i = end
 			continue
 		}
 		if b.dynamic(n) {
