@@ -115,6 +115,7 @@ func randomGraph(t *testing.T, table *ops.Table, r *rand.Rand, nodes int) *graph
 }
 
 func TestRandomGraphs(t *testing.T) {
+	smallTiles(t)
 	table := opTable(t)
 	n := 200
 	if testing.Short() {

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -11,15 +12,17 @@ import (
 	"github.com/ssdc-go/ssdc/ops"
 )
 
-// TestMain makes tiles so small that the tests' tensors have many.
-func TestMain(m *testing.M) {
+// smallTiles makes tiles so small that the test's tensors have many.
+func smallTiles(t *testing.T) {
+	was := tileElems
 	tileElems = 16
-	m.Run()
+	t.Cleanup(func() { tileElems = was })
 }
 
 // TestTiles: chains with numbers, rows and columns run as one step, and a part
 // of a result that is broadcast back ends the chain.
 func TestTiles(t *testing.T) {
+	smallTiles(t)
 	table := opTable(t)
 	r := rand.New(rand.NewPCG(6, 6))
 	g := graph.New("chain")
@@ -44,5 +47,36 @@ func TestTiles(t *testing.T) {
 	}
 	if got, want := strings.Join(kernels, "; "), "tiled Add+Sigmoid+Mul+Sub; tiled Mul+Tanh"; got != want {
 		t.Errorf("steps are %q, want %q", got, want)
+	}
+}
+
+// BenchmarkChain runs seven element-wise operators over 12 million elements,
+// in tiles and one after another.
+func BenchmarkChain(b *testing.B) {
+	table := opTable(b)
+	for _, tile := range []int{tileElems, 1 << 40} {
+		b.Run(fmt.Sprintf("tile=%d", tile), func(b *testing.B) {
+			defer func(was int) { tileElems = was }(tileElems)
+			tileElems = tile
+			g := graph.New("chain")
+			bb := ops.NewBuilder(table, g)
+			x := g.AddInput("x", graph.T(tensor.Float32, graph.Sym("B"), graph.D(3072)))
+			row := bb.Const(tensor.New(tensor.Float32, 3072))
+			h := bb.Op("Add", nil, x, row)
+			h = bb.Op("Mul", nil, h, bb.Op("Sigmoid", nil, h))
+			h = bb.Op("Mul", nil, h, row)
+			h = bb.Op("Sub", nil, h, x)
+			h = bb.Op("Relu", nil, bb.Op("Neg", nil, h))
+			g.AddOutput(h)
+			if bb.Err != nil {
+				b.Fatal(bb.Err)
+			}
+			s := newSession(b, open(b, table, g, backends.Target{Threads: 1}))
+			in := feed("x", tensor.New(tensor.Float32, 4096, 3072))
+			must(b, s, in, nil)
+			for b.Loop() {
+				must(b, s, in, nil)
+			}
+		})
 	}
 }
