@@ -23,7 +23,7 @@ const (
 	// serialWork multiply-adds are not worth waking a second worker for.
 	serialWork = 1 << 16
 	// tilesPerWorker evens out workers that the system slows down.
-	tilesPerWorker = 12
+	tilesPerWorker = 24
 )
 
 // stepK is the depth of the blocks of K: even ones, not a full and a shallow.
