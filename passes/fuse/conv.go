@@ -1,6 +1,8 @@
 package fuse
 
 import (
+	"slices"
+
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
@@ -16,6 +18,8 @@ var Conv = &passes.Pass{
 		for _, n := range append([]*graph.Node{}, g.Nodes...) {
 			if n.Op.Is("", "Conv") {
 				(&conv{c: c, g: g, n: n}).rewrite()
+			} else if s := matchConvStep(c, g, n); s != nil {
+				s.rewrite()
 			}
 		}
 		return nil
@@ -61,17 +65,9 @@ func (v *conv) rewrite() {
 	if cat := op(x, "Concat"); cat != nil && len(cat.In) == 2 && (cat.Attrs.Int("axis", 0) == 2 || cat.Attrs.Int("axis", 0) == -1) {
 		state, x = cat.In[0], cat.In[1]
 	}
-	// The output that has the length of x, behind a Slice or the Conv itself.
-	out := y
-	if !sameLength(out, x) {
-		for _, u := range y.Uses {
-			if u.Node.Op.Is("", "Slice") && sameLength(u.Node.Out[0], x) && len(y.Uses) == 1 {
-				out = u.Node.Out[0]
-			}
-		}
-	}
-	if !sameLength(out, x) {
-		v.c.Miss(ruleConv, y, 1, 3, "the output %s has not the length of the input %s, and no Slice cuts it to that", y.Type, x.Type)
+	end, silu := ending(y, x.Type.Shape[2])
+	if end == nil {
+		v.c.Miss(ruleConv, y, 1, 3, "%s makes %s from %s, and no Slice after it keeps as many tokens as came in: the padding is not that of a causal convolution", v.n, y.Type, x.Type)
 		return
 	}
 	xt := layout.Transpose(b, x, 0, 2, 1)
@@ -91,8 +87,7 @@ func (v *conv) rewrite() {
 	cl.Shrink = sh.Map
 
 	attrs := graph.Attrs{"activation": "none"}
-	end := activation(out)
-	if end != out {
+	if silu {
 		attrs["activation"] = "silu"
 	}
 	nOut := 1
@@ -122,20 +117,32 @@ func (v *conv) rewrite() {
 	}
 }
 
-func sameLength(y, x *graph.Value) bool {
-	return y.Type.Rank() == 3 && y.Type.Shape[2] == x.Type.Shape[2]
-}
-
-// activation follows out through a transpose to a SiLU that only it feeds, in either order.
-func activation(out *graph.Value) *graph.Value {
-	v := out
-	if len(v.Uses) == 1 && v.Uses[0].Node.Op.Is("", "Transpose") && !v.IsOutput() {
-		v = v.Uses[0].Node.Out[0]
+// ending follows y through slices of time, a transpose and a SiLU that only it
+// feeds, in any order, to the last value that has the length of the input; a
+// transpose at the very end is left to others.
+func ending(y *graph.Value, length graph.Dim) (end *graph.Value, silu bool) {
+	time, active := 2, false
+	for v := y; ; {
+		if v.Type.Rank() != 3 {
+			return end, silu
+		}
+		if v.Type.Shape[time] == length && (end == nil || active != silu) {
+			end, silu = v, active
+		}
+		n := only(v)
+		switch {
+		case n == nil:
+			return end, silu
+		case n.Op.Is("", "Slice"):
+		case n.Op.Is("", "Swish") && !active:
+			active = true
+		case n.Op.Is("", "Transpose") && n.In[0].Type.Rank() == 3 && slices.Equal(n.Attrs.Ints("perm"), []int64{0, 2, 1}):
+			time = 3 - time
+		default:
+			return end, silu
+		}
+		v = n.Out[0]
 	}
-	if len(v.Uses) == 1 && v.Uses[0].Node.Op.Is("", "Swish") && !v.IsOutput() {
-		return v.Uses[0].Node.Out[0]
-	}
-	return out
 }
 
 // nextState finds the columns that are kept for the next call: the last W of
@@ -146,12 +153,18 @@ func (v *conv) nextState(state, x *graph.Value, k graph.Dim) *graph.Value {
 	if state != nil {
 		want, from = state.Type.Shape[2], v.n.In[0]
 	}
-	for _, u := range from.Uses {
-		if n := u.Node; u.Index == 0 && (n.Op.Is("", "Slice") || n.Op.Is("", "Pad")) {
-			if t := n.Out[0].Type; t.Rank() == 3 && t.Shape[2] == want && want.IsConst() {
-				return n.Out[0]
+	kept := func(v *graph.Value) *graph.Value {
+		for _, u := range v.Uses {
+			if n := u.Node; u.Index == 0 && (n.Op.Is("", "Slice") || n.Op.Is("", "Pad")) {
+				if t := n.Out[0].Type; t.Rank() == 3 && t.Shape[2] == want && want.IsConst() {
+					return n.Out[0]
+				}
 			}
 		}
+		return nil
 	}
-	return nil
+	if s := kept(from); s != nil || from == x {
+		return s
+	}
+	return kept(x) // a prompt as long as the state
 }
