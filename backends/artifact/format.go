@@ -107,7 +107,7 @@ func decodeHeader(b []byte) (*Header, error) {
 	h := &Header{Major: le.Uint16(b[8:]), Minor: le.Uint16(b[10:]), FileSize: le.Uint64(b[16:]), Sections: le.Uint32(b[24:])}
 	// The version comes first: another major version may have another header.
 	if h.Major != Major {
-		return nil, fmt.Errorf("the artifact has format %d.%d, this program reads %d.x: run a newer ssdc, or compile the model again with \"ssdc build\"", h.Major, h.Minor, Major)
+		return nil, fmt.Errorf("the artifact has format %d.%d, this program reads %d.x: install a newer ssdc, or compile the model again with \"ssdc compile\"", h.Major, h.Minor, Major)
 	}
 	if sum := sha256.Sum256(b[:96]); string(sum[:]) != string(b[96:HeaderSize]) {
 		return nil, fmt.Errorf("the header is damaged (checksum)")

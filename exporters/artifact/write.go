@@ -7,11 +7,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 
@@ -19,6 +17,7 @@ import (
 	format "github.com/ssdc-go/ssdc/backends/artifact"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/internal/wholefile"
 )
 
 // Contents is what goes into an artifact.
@@ -33,43 +32,8 @@ type Contents struct {
 
 // Write makes the file at path: complete, or not at all. Weights are packed and
 // written one at a time. The same contents give the same bytes.
-func Write(path string, c *Contents) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("writing %s: %w", path, err), ignoreClosed(tmp.Close()), os.Remove(tmp.Name()))
-		}
-	}()
-	if err := WriteTo(tmp, c); err != nil {
-		return err
-	}
-	if err := tmp.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := tmp.Sync(); err != nil {
-		return err
-	}
-	if err := tmp.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	if dir, err := os.Open(filepath.Dir(path)); err == nil {
-		_ = dir.Sync() // not every file system can
-		_ = dir.Close()
-	}
-	return nil
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, os.ErrClosed) {
-		return nil
-	}
-	return err
+func Write(path string, c *Contents) error {
+	return wholefile.WriteFile(path, func(f *os.File) error { return WriteTo(f, c) })
 }
 
 // WriteTo writes an artifact from the present position of w on, which counts as
