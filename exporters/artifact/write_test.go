@@ -287,7 +287,7 @@ func TestDamage(t *testing.T) {
 	}
 	newer := aligned(good)
 	binary.LittleEndian.PutUint16(newer[8:], 2)
-	if _, err := format.Parse(newer); err == nil || !strings.Contains(err.Error(), "format 2.0") || !strings.Contains(err.Error(), "reads 1.x") || !strings.Contains(err.Error(), "ssdc build") {
+	if _, err := format.Parse(newer); err == nil || !strings.Contains(err.Error(), "format 2.0") || !strings.Contains(err.Error(), "reads 1.x") || !strings.Contains(err.Error(), "ssdc compile") {
 		t.Errorf("newer format: %v", err)
 	}
 	if _, err := f.Plan("cpu", &ops.Table{}); err == nil || !strings.Contains(err.Error(), "unknown operator") {
