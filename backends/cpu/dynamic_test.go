@@ -257,3 +257,24 @@ func TestPluginKernel(t *testing.T) {
 		t.Errorf("opened without the plugin: %v", err)
 	}
 }
+
+// TestTransposeView: with one token a Transpose moves nothing.
+func TestTransposeView(t *testing.T) {
+	table := opTable(t)
+	g := parse(t, table, `graph g (float[B,L,6] x) => (float[B,6,L] y) {
+	  float[B,L,6] h = Neg-13(x)
+	  float[B,6,L] s = Transpose-13<perm: ints = [0, 2, 1]>(h)
+	  float[B,6,L] y = Relu-14(s)
+	}`)
+	s := newSession(t, open(t, table, g, backends.Target{Threads: 1}))
+	r := rand.New(rand.NewPCG(2, 2))
+	steps := 0
+	s.Trace(func(backends.StepTime) { steps++ })
+	for _, c := range []struct{ b, l, steps int }{{1, 1, 1}, {3, 1, 1}, {3, 4, 3}} { // a view leaves one chain
+		steps = 0
+		agree(t, table, g, s, feed("x", randn(r, 1, c.b, c.l, 6)))
+		if steps != c.steps {
+			t.Errorf("B=%d L=%d: %d steps, want %d", c.b, c.l, steps, c.steps)
+		}
+	}
+}

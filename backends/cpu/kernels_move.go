@@ -35,6 +35,17 @@ func moveKernels() []*Kernel {
 		row("Concat", 4, lastAxisRows, lowerConcat),
 		row("Expand", 8, anyRows(0), lowerExpand),
 		row("Pad", 2, anyRows(0), lowerPad),
+		row("ConstantOfShape", 9, nil, func(b *Bind, n *graph.Node) (Step, error) {
+			dst := b.Out(0)
+			value := make([]byte, dst.DType.Size()) // zero of any type
+			if v := n.Attrs.Tensor("value"); v != nil {
+				if len(v.Data) != len(value) {
+					return nil, ErrFallback
+				}
+				copy(value, v.Data)
+			}
+			return func() error { fillBytes(dst.Raw, value); return nil }, nil
+		}),
 	}
 	for _, v := range []struct {
 		name  string

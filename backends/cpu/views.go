@@ -13,7 +13,10 @@ import (
 // view makes the output of a reshaping node share its input's memory.
 func (b *binder) view(n *graph.Node) bool {
 	row, err := b.e.ops.Of(n)
-	if err != nil || row.Traits&ops.View == 0 || len(n.In) == 0 || n.In[0] == nil || len(n.Out) == 0 || n.Out[0] == nil {
+	if err != nil || len(n.In) == 0 || n.In[0] == nil || len(n.Out) == 0 || n.Out[0] == nil {
+		return false
+	}
+	if row.Traits&ops.View == 0 && !b.keepsOrder(n) {
 		return false
 	}
 	for _, v := range n.Out[1:] {
@@ -37,6 +40,36 @@ func (b *binder) view(n *graph.Node) bool {
 		src.root.last = max(src.root.last, b.alive[n.Out[0]])
 	}
 	b.mem[n.Out[0]] = m
+	return true
+}
+
+// keepsOrder reports that n is a Transpose which only moves axes of length 1,
+// as in decoding, where the sequence is one token.
+func (b *binder) keepsOrder(n *graph.Node) bool {
+	if !n.Op.Is("", "Transpose") {
+		return false
+	}
+	src := b.of(n.In[0])
+	if src == nil || !src.Dense() {
+		return false
+	}
+	perm, last := n.Attrs.Ints("perm"), -1
+	for i := range src.Shape {
+		p, ok := len(src.Shape)-1-i, true
+		if i < len(perm) {
+			p, ok = axisOf(perm[i], len(src.Shape))
+		}
+		if !ok {
+			return false
+		}
+		if src.Shape[p] == 1 {
+			continue
+		}
+		if p < last {
+			return false
+		}
+		last = p
+	}
 	return true
 }
 
