@@ -14,7 +14,7 @@
 // heap and run by Eval too: slow, but complete.
 //
 // Files: kernel.go (the row), mem.go (where a value lives), bind.go, views.go
-// tiles.go and lower.go (from graph to program), session.go (running it), kernels_*.go
+// tiles.go and lower.go (from graph to program), session.go and state.go (running it), kernels_*.go
 // (the rows, by family). The arithmetic is in the packages below.
 package cpu
 
