@@ -43,10 +43,14 @@ func BindShapes(g *graph.Graph, in []*tensor.Tensor, optional func(i int) bool) 
 			if c, ok := d.Const(); ok && c != got {
 				return nil, fmt.Errorf("input %q: expected %s, got %s (axis %d must be %d)", v.Name, v.Type, t.TypeString(), a, c)
 			}
-			s, ok := d.AsSym()
+			s, scale, offset, ok := d.Affine()
 			if !ok {
 				continue
 			}
+			if got < offset || (got-offset)%scale != 0 {
+				return nil, fmt.Errorf("input %q: expected %s, got %s (axis %d must be %s)", v.Name, v.Type, t.TypeString(), a, form(scale, offset))
+			}
+			got = (got - offset) / scale
 			here := fmt.Sprintf("axis %d of input %q", a, v.Name)
 			if old, set := b[s]; set && old != got {
 				return nil, fmt.Errorf("input %q: expected %s, got %s: %s is %d here but %d at %s", v.Name, v.Type, t.TypeString(), s, got, old, from[s])
@@ -65,6 +69,18 @@ func BindShapes(g *graph.Graph, in []*tensor.Tensor, optional func(i int) bool) 
 		}
 	}
 	return b, nil
+}
+
+// form words scale*n + offset.
+func form(scale, offset int64) string {
+	s := "of any length"
+	if scale > 1 {
+		s = fmt.Sprintf("a multiple of %d", scale)
+	}
+	if offset != 0 {
+		s += fmt.Sprintf(", plus %d", offset)
+	}
+	return s
 }
 
 // EvalShape gives the numbers of a shape under the bindings; ok is false when a

@@ -124,3 +124,38 @@ func (d Dim) AsSym() (string, bool) {
 	}
 	return "", false
 }
+
+// Affine splits d into scale*sym + offset with scale > 0, so that the value of
+// the symbol can be read off the value of d.
+func (d Dim) Affine() (sym string, scale, offset int64, ok bool) {
+	syms := d.Symbols()
+	if len(syms) != 1 {
+		return "", 0, 0, false
+	}
+	off := d.Subst(map[string]Dim{syms[0]: D(0)})
+	k := d.Subst(map[string]Dim{syms[0]: D(1)}).Sub(off)
+	offset, okOff := off.Const()
+	scale, okScale := k.Const()
+	if !okOff || !okScale || scale <= 0 || k.Mul(Sym(syms[0])).Add(off) != d {
+		return "", 0, 0, false
+	}
+	return syms[0], scale, offset, true
+}
+
+// Divisors lists the constants that d is divided by anywhere.
+func (d Dim) Divisors() []int64 {
+	var out []int64
+	for _, t := range d.terms() {
+		for _, a := range t.atoms {
+			if a.op == '/' {
+				if n, ok := a.b.Const(); ok {
+					out = append(out, n)
+				}
+			}
+			if a.op != 's' {
+				out = append(append(out, a.a.Divisors()...), a.b.Divisors()...)
+			}
+		}
+	}
+	return out
+}

@@ -5,34 +5,37 @@ package std
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"os"
-	"strings"
+	"slices"
 
-	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/importers/onnx"
+	"github.com/ssdc-go/ssdc/importers/text"
 	"github.com/ssdc-go/ssdc/ops"
 	opsonnx "github.com/ssdc-go/ssdc/ops/onnx"
 	"github.com/ssdc-go/ssdc/ops/ssm"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/canon"
 	"github.com/ssdc-go/ssdc/passes/fuse"
+	"github.com/ssdc-go/ssdc/passes/lengths"
 	"github.com/ssdc-go/ssdc/passes/recur"
 	"github.com/ssdc-go/ssdc/plugin"
 )
 
-// Plugin is the standard set.
+// Plugin is the standard set. The CPU's kernels are the backend's own: see
+// backends/cpu.
 var Plugin = plugin.Plugin{
 	Name:      "std",
-	Ops:       append(opsonnx.Rows(), ssm.Rows()...),
+	Ops:       Ops,
 	Passes:    Passes,
 	Importers: []*plugin.Importer{ONNX, Text},
 }
 
+// Ops is ONNX's operators, domain ai.onnx, followed by ssdc's own, domain ssm.
+var Ops = slices.Concat(opsonnx.Rows(), ssm.Rows())
+
 // Passes is the pipeline of optimisation level 1; level 0 runs none of it.
 var Passes = []*passes.Pass{
+	lengths.Pass,
 	canon.Pass,
 	recur.Pass,
 	recur.Absorb,
@@ -59,24 +62,16 @@ var ONNX = &plugin.Importer{
 // Text reads ssdc's text form, with all constants written inline.
 var Text = &plugin.Importer{
 	Name: "text",
-	Doc:  "ssdc's text form (.ssd), as --print-ir-after writes it",
+	Doc:  "ssdc's text form (.ssd), as ssdc opt prints it",
 	Ext:  []string{".ssd"},
-	Load: func(_ context.Context, path string, t *ops.Table, _ map[string]int64) (*plugin.Source, error) {
-		text, err := os.ReadFile(path)
+	Load: func(_ context.Context, path string, t *ops.Table, symbols map[string]int64) (*plugin.Source, error) {
+		if len(symbols) > 0 {
+			return nil, fmt.Errorf("%s: lengths of a text model cannot be bound; write them into its types", path)
+		}
+		g, digest, err := text.Load(path, t)
 		if err != nil {
 			return nil, err
 		}
-		g, err := graph.Parse(strings.NewReader(string(text)), nil)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		if err := ops.Verify(t, g); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		if err := ops.InferGraph(t, g); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		sum := sha256.Sum256(text)
-		return &plugin.Source{Graph: g, Producer: "ssdc text", Digest: hex.EncodeToString(sum[:])}, nil
+		return &plugin.Source{Graph: g, Producer: "ssdc text", Digest: digest}, nil
 	},
 }

@@ -6,13 +6,16 @@ package runner
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
 
+	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/model"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/internal/wholefile"
 )
 
 // ParseShape reads batch=1,seq=512.
@@ -23,7 +26,7 @@ func ParseShape(specs []string) (map[string]int64, error) {
 			name, val, ok := strings.Cut(part, "=")
 			n, err := strconv.ParseInt(val, 10, 64)
 			if !ok || err != nil || n < 0 || name == "" {
-				return nil, fmt.Errorf("--shape %q: want NAME=LENGTH[,NAME=LENGTH...], as in batch=1,seq=512", spec)
+				return nil, Usagef("--shape %q: want NAME=LENGTH[,NAME=LENGTH...], as in batch=1,seq=512", spec)
 			}
 			out[name] = n
 		}
@@ -32,7 +35,8 @@ func ParseShape(specs []string) (map[string]int64, error) {
 }
 
 // ReadInputs reads --input values: NAME=FILE.npy, FILE.npy for a model with
-// one input, or FILE.npz, whose members are named after inputs.
+// one input, FILE.npz, whose members are named after inputs, or NAME=FILE.npz,
+// which takes that member alone.
 func ReadInputs(m *model.Model, specs []string) (map[string]*tensor.Tensor, error) {
 	in := map[string]*tensor.Tensor{}
 	put := func(name string, t *tensor.Tensor) error {
@@ -42,68 +46,83 @@ func ReadInputs(m *model.Model, specs []string) (map[string]*tensor.Tensor, erro
 		in[name] = t
 		return nil
 	}
+	have := names(m.Inputs())
 	for _, spec := range specs {
-		name, path, named := strings.Cut(spec, "=")
-		if !named {
-			name, path = "", spec
+		name, path := split(spec)
+		if name == "" && !isNpz(path) {
+			if len(have) != 1 {
+				return nil, fmt.Errorf("--input %s: the model has %d inputs (%s); write --input NAME=%s", spec, len(have), strings.Join(have, ", "), path)
+			}
+			name = have[0]
 		}
-		if strings.HasSuffix(path, ".npz") {
-			all, order, err := tensor.ReadNpz(path)
+		if name != "" && !slices.Contains(have, name) {
+			return nil, fmt.Errorf("--input %s: %w", spec, backends.UnknownName("input", name, have))
+		}
+		if !isNpz(path) {
+			t, err := tensor.ReadNpyFile(path)
 			if err != nil {
 				return nil, err
 			}
-			for _, n := range order {
-				if err := put(n, all[n]); err != nil {
-					return nil, err
-				}
+			if err := put(name, t); err != nil {
+				return nil, err
 			}
 			continue
 		}
-		if name == "" {
-			if len(m.Inputs()) != 1 {
-				return nil, fmt.Errorf("--input %s: the model has %d inputs (%s); write --input NAME=%s", spec, len(m.Inputs()), names(m.Inputs()), path)
-			}
-			name = m.Inputs()[0].Name
-		}
-		t, err := tensor.ReadNpyFile(path)
+		all, order, err := tensor.ReadNpz(path)
 		if err != nil {
 			return nil, err
 		}
-		if err := put(name, t); err != nil {
-			return nil, err
+		if name != "" {
+			if all[name] == nil {
+				return nil, fmt.Errorf("%s has no array %q; it has %s", path, name, strings.Join(order, ", "))
+			}
+			order = []string{name}
+		}
+		for _, n := range order {
+			if !slices.Contains(have, n) {
+				return nil, fmt.Errorf("%s: %w", path, backends.UnknownName("input", n, have))
+			}
+			if err := put(n, all[n]); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return in, nil
 }
 
-func names(vs []*graph.Value) string {
+// split cuts NAME=FILE; a value without a name is all file.
+func split(spec string) (name, path string) {
+	if name, path, ok := strings.Cut(spec, "="); ok {
+		return name, path
+	}
+	return "", spec
+}
+
+func isNpz(path string) bool { return strings.HasSuffix(path, ".npz") }
+
+func names(vs []*graph.Value) []string {
 	var s []string
 	for _, v := range vs {
 		s = append(s, v.Name)
 	}
-	return strings.Join(s, ", ")
+	return s
 }
 
 // CheckOutputs checks --output values before the model runs for long.
 func CheckOutputs(m *model.Model, specs []string) error {
-	have := map[string]bool{}
-	for _, v := range m.Outputs() {
-		have[v.Name] = true
-	}
+	have := names(m.Outputs())
 	for _, spec := range specs {
-		name, path, named := strings.Cut(spec, "=")
-		if !named {
-			name, path = "", spec
-		}
+		name, path := split(spec)
 		switch {
-		case strings.HasSuffix(path, ".npz"):
-		case !strings.HasSuffix(path, ".npy"):
-			return fmt.Errorf("--output %s: want a file that ends in .npy or .npz", spec)
-		case name == "" && len(m.Outputs()) != 1:
-			return fmt.Errorf("--output %s: the model has %d outputs (%s); write --output NAME=%s or use .npz for all", spec, len(m.Outputs()), names(m.Outputs()), path)
+		case !isNpz(path) && !strings.HasSuffix(path, ".npy"):
+			return Usagef("--output %s: want a file that ends in .npy or .npz", spec)
+		case name == "" && !isNpz(path) && len(have) != 1:
+			return fmt.Errorf("--output %s: the model has %d outputs (%s); write --output NAME=%s, or a .npz file for all", spec, len(have), strings.Join(have, ", "), path)
+		case name != "" && !slices.Contains(have, name):
+			return fmt.Errorf("--output %s: %w", spec, backends.UnknownName("output", name, have))
 		}
-		if name != "" && !have[name] {
-			return fmt.Errorf("--output %s: the model has no output %q; it has %s", spec, name, names(m.Outputs()))
+		if err := wholefile.Check(path); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -113,11 +132,8 @@ func CheckOutputs(m *model.Model, specs []string) error {
 // with one output, or FILE.npz for all of them.
 func WriteOutputs(m *model.Model, out map[string]*tensor.Tensor, specs []string) error {
 	for _, spec := range specs {
-		name, path, named := strings.Cut(spec, "=")
-		if !named {
-			name, path = "", spec
-		}
-		if strings.HasSuffix(path, ".npz") {
+		name, path := split(spec)
+		if isNpz(path) {
 			var order []string
 			var ts []*tensor.Tensor
 			for _, v := range m.Outputs() {
@@ -153,13 +169,25 @@ func Random(m *model.Model, shape map[string]int64) (map[string]*tensor.Tensor, 
 	bind, used := graph.Bindings{}, map[string]bool{}
 	for _, v := range m.Inputs() {
 		for _, d := range v.Type.Shape {
-			for _, s := range d.Symbols() {
-				bind[s] = 1
-				if n, ok := lookup(shape, s); ok {
-					bind[s] = n
-				}
-				used[s] = true
+			s, scale, offset, ok := d.Affine()
+			if !ok {
+				continue
 			}
+			used[s] = true
+			n, given := lookup(shape, s)
+			switch {
+			case !given:
+				if bind[s] == 0 {
+					bind[s] = 1
+				}
+				continue
+			case shape[s] == 0: // named after the axis: n is the whole length
+				if n < offset || (n-offset)%scale != 0 {
+					return nil, fmt.Errorf("--shape: input %q is %s; %d is no such length", v.Name, v.Type, n)
+				}
+				n = (n - offset) / scale
+			}
+			bind[s] = n
 		}
 	}
 	for s := range shape {

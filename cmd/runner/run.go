@@ -71,15 +71,27 @@ func RunCommand(open Opener) *cobra.Command {
 		Short: "run a compiled model on .npy or .npz inputs",
 		Long: `Run a model once.
 
-Inputs are .npy files, named after the model's inputs, or .npz files whose members
-are. A model with one input needs no name. Recurrent states that are not given are
-the session's own: zeros, or what --load-state reads. Without --output a table of
-the results is printed.`,
+Inputs are .npy files, named after the model's inputs, or .npz files whose arrays are.
+A model with one input, or one output, needs no name. Recurrent states that are not
+given are the session's own: zeros, or what --load-state reads. Without --output a
+table of the results is printed.`,
 		Example: `  ssdc run model.ssda --input input_ids=ids.npy --output logits=out.npy
   ssdc run model.ssda --random --shape batch=1,seq=64
   ssdc run model.ssda --input all.npz --output all_out.npz --save-state after.state`,
-		Args: cobra.ExactArgs(1),
+		Args: One("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			lengths, err := ParseShape(shape)
+			if err != nil {
+				return err
+			}
+			if len(lengths) > 0 && !random {
+				return Usagef("--shape goes with --random: the shapes of files are what they are")
+			}
+			if save != "" {
+				if err := wholefile.Check(save); err != nil {
+					return err
+				}
+			}
 			m, err := open(cmd.Context(), args[0], threads)
 			if err != nil {
 				return err
@@ -87,13 +99,6 @@ the results is printed.`,
 			defer m.Close()
 			if err := CheckOutputs(m, outputs); err != nil {
 				return err
-			}
-			lengths, err := ParseShape(shape)
-			if err != nil {
-				return err
-			}
-			if len(lengths) > 0 && !random {
-				return fmt.Errorf("--shape goes with --random: the shapes of files are what they are")
 			}
 			in := map[string]*tensor.Tensor{}
 			if random {
@@ -135,14 +140,14 @@ the results is printed.`,
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVarP(&inputs, "input", "i", nil, "NAME=FILE.npy, FILE.npy or FILE.npz; may repeat")
-	f.StringArrayVarP(&outputs, "output", "o", nil, "NAME=FILE.npy, FILE.npy or FILE.npz; may repeat")
+	f.StringArrayVarP(&inputs, "input", "i", nil, "read an input from `NAME=FILE`: NAME=FILE.npy, FILE.npy or FILE.npz; may repeat")
+	f.StringArrayVarP(&outputs, "output", "o", nil, "write an output to `NAME=FILE`: NAME=FILE.npy, FILE.npy, or all to FILE.npz; may repeat")
 	f.BoolVar(&random, "random", false, "make inputs that are not given from the signature")
-	f.StringArrayVar(&shape, "shape", nil, "lengths for --random: batch=1,seq=512")
-	f.IntVar(&threads, "threads", 0, "number of threads (default: one per processor)")
-	f.StringVar(&load, "load-state", "", "start from the recurrent state in this file")
-	f.StringVar(&save, "save-state", "", "write the recurrent state after the run to this file")
-	f.BoolVar(&asJSON, "json", false, "print results as JSON: seconds, outputs[name,type,min,max,mean,norm,nans,bytes]")
+	f.StringArrayVar(&shape, "shape", nil, "lengths for --random: `NAME=N`, as in batch=1,seq=512 (default 1)")
+	f.IntVar(&threads, "threads", 0, "number `N` of threads (default: one per processor)")
+	f.StringVar(&load, "load-state", "", "start from the recurrent state in this `FILE`")
+	f.StringVar(&save, "save-state", "", "write the recurrent state after the run to this `FILE`")
+	f.BoolVar(&asJSON, "json", false, "print JSON: seconds, outputs[name,type,min,max,mean,norm,nans,bytes]")
 	return c
 }
 

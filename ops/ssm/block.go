@@ -257,11 +257,8 @@ func findAxis(sym string, from []*graph.Value) (v *graph.Value, axis int, scale,
 	}
 	for _, v := range from {
 		for a, d := range v.Type.Shape {
-			offset := d.Subst(map[string]graph.Dim{sym: graph.D(0)})
-			scale := d.Subst(map[string]graph.Dim{sym: graph.D(1)}).Sub(offset)
-			k, ok := scale.Const()
-			if ok && k > 0 && offset.IsConst() && scale.Mul(graph.Sym(sym)).Add(offset) == d {
-				return v, a, scale, offset
+			if s, k, off, ok := d.Affine(); ok && s == sym {
+				return v, a, graph.D(k), graph.D(off)
 			}
 		}
 	}
