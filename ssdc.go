@@ -106,14 +106,7 @@ func Build(ctx context.Context, path string, o Options) (*Compiled, error) {
 
 // BuildWith is Build with a plugin set that is put together already.
 func BuildWith(ctx context.Context, set *plugin.Set, path string, o Options) (*Compiled, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, err
-	}
-	imp, err := set.Importer(path)
-	if err != nil {
-		return nil, err
-	}
-	src, err := imp.Load(ctx, path, set.Registry.Table, o.Symbols)
+	src, err := Import(ctx, set, path, o.Symbols)
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +142,23 @@ func BuildWith(ctx context.Context, set *plugin.Set, path string, o Options) (*C
 	return c, nil
 }
 
+// Import reads a model and changes nothing in it. symbols fixes symbolic lengths.
+func Import(ctx context.Context, set *plugin.Set, path string, symbols map[string]int64) (*plugin.Source, error) {
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, fmt.Errorf("%s is a folder; name the model file in it", path)
+	case format.Is(path):
+		return nil, fmt.Errorf("%s is a compiled artifact; name the model that it was made from", path)
+	}
+	imp, err := set.Importer(path)
+	if err != nil {
+		return nil, err
+	}
+	return imp.Load(ctx, path, set.Registry.Table, symbols)
+}
+
 func (c *Compiled) require(want map[string]int) error {
 	var short []string
 	for _, op := range sortedKeys(want) {
@@ -160,13 +170,25 @@ func (c *Compiled) require(want map[string]int) error {
 		return nil
 	}
 	msg := "required fusions are missing: " + strings.Join(short, ", ")
+	more := 0
 	for _, r := range c.Remarks {
-		if !r.Done {
+		switch {
+		case r.Done:
+		case more < shownMisses:
 			msg += "\n  " + r.String()
+			more++
+		default:
+			more++
 		}
+	}
+	if more > shownMisses {
+		msg += fmt.Sprintf("\n  and %d more: ssdc explain %s", more-shownMisses, c.Path)
 	}
 	return fmt.Errorf("%s", msg)
 }
+
+// shownMisses bounds the remarks in an error.
+const shownMisses = 5
 
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

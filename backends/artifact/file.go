@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"sort"
@@ -40,6 +41,18 @@ func Open(path string) (*File, error) {
 		return nil, err
 	}
 	return OpenAt(path, 0, st.Size())
+}
+
+// Is reports whether the file at path starts as an artifact does, intact or not.
+func Is(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	start := make([]byte, len(Magic))
+	_, err = io.ReadFull(f, start)
+	return err == nil && string(start) == Magic
 }
 
 // OpenAt opens an artifact that is part of a file, as at the end of a

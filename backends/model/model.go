@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"strings"
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/artifact"
@@ -32,7 +33,7 @@ func (r *Registry) Backend(name string) (backends.Backend, error) {
 		}
 		have = append(have, b.Name())
 	}
-	return nil, fmt.Errorf("no backend %q; this program has %v", name, have)
+	return nil, fmt.Errorf("no backend %q; this program has %s", name, strings.Join(have, ", "))
 }
 
 // Model is an opened model. It may serve any number of sessions, each on a

@@ -7,6 +7,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ssdc-go/ssdc"
+	"github.com/ssdc-go/ssdc/backends/artifact"
 	"github.com/ssdc-go/ssdc/backends/model"
 	"github.com/ssdc-go/ssdc/cmd/runner"
 	"github.com/ssdc-go/ssdc/graph"
@@ -25,48 +27,22 @@ import (
 // Plugin is plugin.Plugin, named here for short mains.
 type Plugin = plugin.Plugin
 
-// Exit codes: 0 success, 1 the command failed, 2 the command line is wrong.
-const (
-	exitFailed = 1
-	exitUsage  = 2
-)
-
 // Main runs the command line with the given plugins and exits.
 func Main(plugins ...Plugin) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	root, err := New(plugins...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "ssdc:", err)
-		os.Exit(exitFailed)
+		os.Exit(1)
 	}
-	os.Exit(Execute(ctx, root))
+	code := Execute(ctx, root)
+	stop() // os.Exit runs no deferred calls
+	os.Exit(code)
 }
 
-// Execute runs a command tree, prints its error as one line and returns the exit code.
-func Execute(ctx context.Context, root *cobra.Command) int {
-	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintf(root.ErrOrStderr(), "%s: %v\n", root.Name(), err)
-	if isUsage(err) {
-		fmt.Fprintf(root.ErrOrStderr(), "see %s --help\n", cmd.CommandPath())
-		return exitUsage
-	}
-	return exitFailed
-}
-
-// isUsage recognises cobra's own complaints about the command line.
-func isUsage(err error) bool {
-	s := err.Error()
-	for _, p := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs", "invalid argument", "accepts ", "requires at least", "required flag"} {
-		if strings.HasPrefix(s, p) {
-			return true
-		}
-	}
-	return false
-}
+// Execute runs a command tree, prints its error and returns the exit code:
+// 0 success, 1 the command failed, 2 the command line is wrong.
+func Execute(ctx context.Context, root *cobra.Command) int { return runner.Execute(ctx, root) }
 
 // app is what the commands share.
 type app struct {
@@ -80,49 +56,73 @@ func New(plugins ...Plugin) (*cobra.Command, error) {
 		return nil, err
 	}
 	a := &app{set}
-	root := &cobra.Command{
-		Use:   "ssdc",
-		Short: "compile and run state-space models outside PyTorch",
-		Long: `ssdc compiles models, state-space models above all, to artifacts that run anywhere.
+	root := runner.NewRoot("ssdc", "compile and run state-space models outside PyTorch",
+		`ssdc compiles models, state-space models above all, to artifacts that run anywhere.
 
 It reads ONNX exports of Mamba-2, Mamba and other models, recovers their scans from
 however the exporter spelled them, replaces them by fused operators (each rewrite is
-certified in float64), and runs them on fast CPU kernels.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Version:       ssdc.Version(),
-	}
+certified in float64), and runs them on fast CPU kernels.
+
+  ssdc demo                                 see all of it on a model that ships with ssdc
+  ssdc compile model.onnx -o model.ssda     compile
+  ssdc run model.ssda -i in.npz -o out.npz  run
+
+Exit codes: 0 success, 1 the command failed, 2 the command line is wrong.`)
+	root.Version = ssdc.Version()
 	root.SetVersionTemplate("ssdc {{.Version}}\n")
-	root.AddCommand(a.compileCommand(), runner.RunCommand(a.open), a.inspectCommand(), a.explainCommand(),
-		runner.BenchCommand(a.open), a.optCommand(), a.conformanceCommand(), a.opsCommand(), a.backendsCommand(), a.demoCommand())
+	root.AddCommand(a.compileCommand(), a.runCommand(), a.inspectCommand(), a.explainCommand(), a.benchCommand(),
+		a.optCommand(), a.conformanceCommand(), a.opsCommand(), a.backendsCommand(), a.demoCommand())
 	return root, nil
 }
 
-// open opens an artifact, or compiles a model in memory.
-func (a *app) open(ctx context.Context, path string, threads int) (*model.Model, error) {
-	if isArtifact(path) {
-		return a.set.Registry.Open(path, model.Options{Threads: threads})
-	}
-	p := newProgress(os.Stderr)
-	c, err := ssdc.BuildWith(ctx, a.set, path, ssdc.Options{Threads: threads, Observe: p.observe})
-	p.done()
-	if err != nil {
-		return nil, err
-	}
-	return c.Open()
+// runCommand is runner's, which here takes models as well as artifacts.
+func (a *app) runCommand() *cobra.Command { return a.compiling(runner.RunCommand) }
+
+func (a *app) benchCommand() *cobra.Command { return a.compiling(runner.BenchCommand) }
+
+// compiling adds the flags for models that are compiled in memory.
+func (a *app) compiling(make func(runner.Opener) *cobra.Command) *cobra.Command {
+	var c *cobra.Command
+	var level, target string
+	c = make(func(ctx context.Context, path string, threads int) (*model.Model, error) {
+		if err := runner.CheckFile(path); err != nil {
+			return nil, err
+		}
+		if isArtifact(path) {
+			if c.Flags().Changed("opt") || c.Flags().Changed("target") {
+				return nil, runner.Usagef("-O and --target are for models; %s is compiled already", path)
+			}
+			return a.set.Registry.Open(path, model.Options{Threads: threads})
+		}
+		noOpt, err := noOptimisation(level)
+		if err != nil {
+			return nil, err
+		}
+		p := newProgress(c.ErrOrStderr())
+		b, err := ssdc.BuildWith(ctx, a.set, path, ssdc.Options{Threads: threads, NoOpt: noOpt, Target: target, Observe: p.observe})
+		p.done()
+		if err != nil {
+			return nil, err
+		}
+		return b.Open()
+	})
+	c.Flags().StringVarP(&level, "opt", "O", "1", "for a model: optimisation `LEVEL` 1, or 0 to run the graph as it stands")
+	c.Flags().StringVar(&target, "target", "cpu", "for a model: `BACKEND` to compile for (see ssdc backends)")
+	return c
 }
 
-// isArtifact looks at the name only: a broken artifact must be reported as one.
-func isArtifact(path string) bool { return strings.HasSuffix(path, ".ssda") }
+// isArtifact goes by the start of the file, or by its name: a broken artifact
+// must be reported as one.
+func isArtifact(path string) bool { return strings.HasSuffix(path, ".ssda") || artifact.Is(path) }
 
 // progress reports passes on stderr once a compilation takes over a second.
 type progress struct {
-	w     *os.File
+	w     io.Writer
 	start time.Time
 	shown bool
 }
 
-func newProgress(w *os.File) *progress { return &progress{w: w, start: time.Now()} }
+func newProgress(w io.Writer) *progress { return &progress{w: w, start: time.Now()} }
 
 func (p *progress) observe(s *passes.Pass, g *graph.Graph, _ bool, took time.Duration) {
 	if time.Since(p.start) < time.Second {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
@@ -15,10 +16,11 @@ import (
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/cmd/runner"
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/internal/wholefile"
 	"github.com/ssdc-go/ssdc/passes"
 )
 
-// compileFlags are the options that compile, explain and opt share.
+// compileFlags are the options that compile and explain share.
 type compileFlags struct {
 	noOpt    bool
 	level    string
@@ -34,61 +36,75 @@ type compileFlags struct {
 
 func (f *compileFlags) add(c *cobra.Command) {
 	fl := c.Flags()
-	fl.StringVarP(&f.level, "opt", "O", "1", "optimisation level: 1, or 0 to run the graph as it stands")
-	fl.StringVar(&f.target, "target", "cpu", "backend to compile for (see ssdc backends)")
-	fl.IntVar(&f.threads, "threads", 0, "threads that the artifact asks for (default: one per processor)")
-	fl.StringArrayVar(&f.symbols, "bind", nil, "fix symbolic lengths: batch=1,seq=512")
-	fl.StringArrayVar(&f.states, "state", nil, "IN=OUT: output OUT of a run is input IN of the next; may repeat (default: found)")
-	fl.BoolVar(&f.noStates, "no-state", false, "pair no inputs and outputs as recurrent state")
-	fl.StringArrayVar(&f.require, "require-fusion", nil, "OP=N: fail unless at least N such operators result, as in ssd=24 or ssm.CausalConv=24; may repeat")
-	fl.StringVar(&f.printIR, "print-ir-after", "", "print the graph to stderr after this pass, or after all")
+	fl.StringVarP(&f.level, "opt", "O", "1", "optimisation `LEVEL`: 1, or 0 to run the graph as it stands")
+	fl.StringVar(&f.target, "target", "cpu", "`BACKEND` to compile for (see ssdc backends)")
+	fl.StringArrayVar(&f.symbols, "bind", nil, "fix symbolic lengths: `NAME=N`, as in batch=1,seq=512")
+	fl.StringArrayVar(&f.require, "require-fusion", nil, "`OP=N`: fail unless at least N such operators result, as in ssd=24 or ssm.CausalConv=24; may repeat")
+	fl.StringVar(&f.printIR, "print-ir-after", "", "print the graph to stderr after this `PASS`, or after all")
 	fl.BoolVar(&f.changed, "print-changed", false, "print the graph to stderr after each pass that changed the number of nodes")
 }
 
-// shortNames lets --require-fusion ssd=24 stand for ssm.SSD=24.
-func (a *app) fusedName(s string) string {
+// addArtifact adds the flags that only an artifact keeps.
+func (f *compileFlags) addArtifact(c *cobra.Command) {
+	fl := c.Flags()
+	fl.IntVar(&f.threads, "threads", 0, "`N` threads that the artifact asks for (default: one per processor)")
+	fl.StringArrayVar(&f.states, "state", nil, "`IN=OUT`: output OUT of a run is input IN of the next; may repeat (default: found)")
+	fl.BoolVar(&f.noStates, "no-state", false, "pair no inputs and outputs as recurrent state")
+}
+
+// fusedName lets --require-fusion ssd=24 stand for ssm.SSD=24.
+func (a *app) fusedName(s string) (string, error) {
 	for _, r := range a.set.Registry.Table.All() {
 		full := r.ID.Name
 		if r.ID.Domain != "" {
 			full = r.ID.Domain + "." + r.ID.Name
 		}
 		if strings.EqualFold(s, full) || strings.EqualFold(s, r.ID.Name) {
-			return full
+			return full, nil
 		}
 	}
-	return s
+	return "", runner.Usagef("--require-fusion: no operator %q; ssdc ops lists them", s)
+}
+
+func noOptimisation(level string) (bool, error) {
+	if level != "0" && level != "1" {
+		return false, runner.Usagef("-O %s: want 0 or 1", level)
+	}
+	return level == "0", nil
 }
 
 func (a *app) options(f *compileFlags, p *progress) (ssdc.Options, error) {
 	o := ssdc.Options{Target: f.target, Threads: f.threads, NoStates: f.noStates}
-	switch f.level {
-	case "0":
-		o.NoOpt = true
-	case "1":
-	default:
-		return o, fmt.Errorf("-O %s: want 0 or 1", f.level)
-	}
 	var err error
+	if o.NoOpt, err = noOptimisation(f.level); err != nil {
+		return o, err
+	}
+	if _, err := a.set.Registry.Backend(f.target); err != nil {
+		return o, err
+	}
 	if o.Symbols, err = runner.ParseShape(f.symbols); err != nil {
-		return o, fmt.Errorf("%s", strings.Replace(err.Error(), "--shape", "--bind", 1))
+		return o, runner.Usagef("%s", strings.Replace(err.Error(), "--shape", "--bind", 1))
 	}
 	for _, s := range f.states {
 		in, out, ok := strings.Cut(s, "=")
 		if !ok {
-			return o, fmt.Errorf("--state %q: want IN=OUT", s)
+			return o, runner.Usagef("--state %q: want IN=OUT", s)
 		}
 		o.States = append(o.States, backends.StatePair{In: in, Out: out})
 	}
 	for _, s := range f.require {
 		name, n, ok := strings.Cut(s, "=")
 		k, err := strconv.Atoi(n)
-		if !ok || err != nil {
-			return o, fmt.Errorf("--require-fusion %q: want OP=N, as in ssd=24", s)
+		if !ok || err != nil || k < 0 {
+			return o, runner.Usagef("--require-fusion %q: want OP=N, as in ssd=24", s)
 		}
 		if o.RequireFusion == nil {
 			o.RequireFusion = map[string]int{}
 		}
-		o.RequireFusion[a.fusedName(name)] = k
+		if name, err = a.fusedName(name); err != nil {
+			return o, err
+		}
+		o.RequireFusion[name] = k
 	}
 	if f.printIR != "" && f.printIR != "all" {
 		found := false
@@ -96,14 +112,14 @@ func (a *app) options(f *compileFlags, p *progress) (ssdc.Options, error) {
 			found = found || q.Name == f.printIR
 		}
 		if !found {
-			return o, fmt.Errorf("--print-ir-after %s: no such pass; the passes are %s", f.printIR, a.passNames())
+			return o, runner.Usagef("--print-ir-after %s: no such pass; the passes are %s", f.printIR, a.passNames())
 		}
 	}
 	o.Observe = func(s *passes.Pass, g *graph.Graph, changed bool, took time.Duration) {
 		p.observe(s, g, changed, took)
 		if f.printIR == s.Name || f.printIR == "all" || f.changed && changed {
-			fmt.Fprintf(os.Stderr, "# after %s\n", s.Name)
-			_ = graph.Print(os.Stderr, g) // a broken stderr cannot be reported anyway
+			fmt.Fprintf(p.w, "# after %s\n", s.Name)
+			_ = graph.Print(p.w, g) // a broken stderr cannot be reported anyway
 		}
 	}
 	return o, nil
@@ -140,14 +156,17 @@ func (a *app) compileCommand() *cobra.Command {
 artifact is and how long it took. What kept a scan from being fused is told by
 ssdc explain; --require-fusion turns a miss into an error.`,
 		Example: "  ssdc compile model.onnx -o model.ssda\n  ssdc compile model.onnx -o model.ssda --require-fusion ssd=24",
-		Args:    cobra.ExactArgs(1),
+		Args:    runner.One("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
-				out = strings.TrimSuffix(args[0], ".onnx") + ".ssda"
+				out = strings.TrimSuffix(args[0], filepath.Ext(args[0])) + ".ssda"
 			}
-			p := newProgress(os.Stderr)
+			p := newProgress(cmd.ErrOrStderr())
 			o, err := a.options(&f, p)
 			if err != nil {
+				return err
+			}
+			if err := wholefile.Check(out); err != nil {
 				return err
 			}
 			start := time.Now()
@@ -165,7 +184,7 @@ ssdc explain; --require-fusion turns a miss into an error.`,
 			}
 			r := Compile{
 				Source: args[0], Artifact: out, Fused: c.Fused, ArtifactBytes: info.Size(), Seconds: time.Since(start).Seconds(),
-				Nodes: len(c.Plan.Graph.Nodes), States: c.Plan.States, Remarks: c.Remarks,
+				Nodes: len(c.Plan.Graph.Nodes), States: list(c.Plan.States), Remarks: list(c.Remarks),
 			}
 			if asJSON {
 				return runner.PrintJSON(cmd.OutOrStdout(), r)
@@ -175,10 +194,14 @@ ssdc explain; --require-fusion turns a miss into an error.`,
 		},
 	}
 	f.add(c)
-	c.Flags().StringVarP(&out, "output", "o", "", "artifact to write (default: the model's name with .ssda)")
+	f.addArtifact(c)
+	c.Flags().StringVarP(&out, "output", "o", "", "`FILE` to write (default: the model's name with .ssda)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: source, artifact, fused{op: count}, artifact_bytes, seconds, nodes, states, remarks")
 	return c
 }
+
+// list makes an empty list of nil, which JSON would print as null.
+func list[T any](s []T) []T { return append([]T{}, s...) }
 
 func (r *Compile) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s in %.2f s, %d nodes\n", r.Artifact, Size(r.ArtifactBytes), r.Seconds, r.Nodes)

@@ -25,16 +25,35 @@ import (
 //go:embed demo/model.onnx demo/inputs.npz demo/expected.npz
 var demo embed.FS
 
+// Demo is what demo --json prints; keys are stable.
+type Demo struct {
+	Source        string         `json:"source"`
+	Fused         map[string]int `json:"fused"`
+	ArtifactBytes int64          `json:"artifact_bytes"`
+	Seconds       float64        `json:"seconds"`        // of the compilation
+	RelativeError float64        `json:"relative_error"` // by norm, against PyTorch in float64
+	Tokens        int64          `json:"tokens"`
+	UnfusedMs     float64        `json:"unfused_ms"`
+	FusedMs       float64        `json:"fused_ms"`
+	TokensPerSec  float64        `json:"tokens_per_second"`
+	TimesAsFast   float64        `json:"times_as_fast"`
+	UnfusedPerSec float64        `json:"unfused_tokens_per_second"`
+}
+
 func (a *app) demoCommand() *cobra.Command {
 	var seq int64
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "compile and run a real export of a small Mamba-2 that ships with ssdc",
 		Long: `Compile a small Mamba-2 language model, exported from PyTorch, that is part of this
 program; print what was fused, how well the result agrees with PyTorch's own (float64)
 output, and the time with and without fusion.`,
-		Args: cobra.NoArgs,
+		Args: runner.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if seq < 1 {
+				return runner.Usagef("--seq %d: want at least 1", seq)
+			}
 			dir, err := os.MkdirTemp("", "ssdc-demo-*")
 			if err != nil {
 				return err
@@ -49,69 +68,84 @@ output, and the time with and without fusion.`,
 					return err
 				}
 			}
-			return a.demo(cmd.Context(), cmd.OutOrStdout(), dir, seq)
+			r, err := a.demo(cmd.Context(), dir, seq)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return runner.PrintJSON(cmd.OutOrStdout(), r)
+			}
+			return r.print(cmd.OutOrStdout())
 		},
 	}
-	c.Flags().Int64Var(&seq, "seq", 512, "sequence length for the timing")
+	c.Flags().Int64Var(&seq, "seq", 512, "`LENGTH` of the sequence for the timing")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: source, fused{op: count}, artifact_bytes, seconds, relative_error, tokens, unfused_ms, fused_ms, ...")
 	return c
 }
 
-func (a *app) demo(ctx context.Context, w io.Writer, dir string, seq int64) error {
-	onnx := filepath.Join(dir, "model.onnx")
+func (a *app) demo(ctx context.Context, dir string, seq int64) (*Demo, error) {
+	onnx, out := filepath.Join(dir, "model.onnx"), filepath.Join(dir, "model.ssda")
 	start := time.Now()
 	c, err := ssdc.BuildWith(ctx, a.set, onnx, ssdc.Options{NoStates: true})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out := filepath.Join(dir, "model.ssda")
 	if err := c.Write(out); err != nil {
-		return err
+		return nil, err
 	}
+	r := &Demo{Source: c.Source.Producer, Fused: c.Fused, Seconds: time.Since(start).Seconds(), Tokens: seq}
 	info, err := os.Stat(out)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fmt.Fprintf(w, "compiled  Mamba2ForCausalLM (%s) in %.2f s to %s\n", c.Source.Producer, time.Since(start).Seconds(), Size(info.Size()))
-	fmt.Fprintf(w, "fused     %s\n", fusedLine(c.Fused))
+	r.ArtifactBytes = info.Size()
 	fused, err := a.set.Registry.Open(out, model.Options{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer fused.Close()
-	worst, err := agreement(ctx, fused, dir)
-	if err != nil {
-		return err
+	if r.RelativeError, err = agreement(ctx, fused, dir); err != nil {
+		return nil, err
 	}
-	fmt.Fprintf(w, "agreement relative error %.1e against PyTorch in float64\n\n", worst)
-
 	plain, err := ssdc.BuildWith(ctx, a.set, onnx, ssdc.Options{NoOpt: true, NoStates: true})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	unfused, err := plain.Open()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unfused.Close()
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(tw, "tokens %d\tmedian ms\ttokens/s\t\n", seq)
 	var ms [2]float64
 	for i, m := range []*model.Model{unfused, fused} {
 		in, err := runner.Random(m, map[string]int64{"batch": 1, "seq": seq})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		b, err := runner.Measure(ctx, m, in, 5)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		ms[i] = b.MedianMs
-		fmt.Fprintf(tw, "%s\t%.2f\t%.0f\t\n", []string{"without fusion", "with fusion"}[i], b.MedianMs, float64(seq)/b.MedianMs*1000)
 	}
+	second := func(ms float64) float64 { return float64(seq) / ms * 1000 }
+	r.UnfusedMs, r.FusedMs, r.TimesAsFast = ms[0], ms[1], ms[0]/ms[1]
+	r.UnfusedPerSec, r.TokensPerSec = second(ms[0]), second(ms[1])
+	return r, nil
+}
+
+func (r *Demo) print(w io.Writer) error {
+	fmt.Fprintf(w, "compiled  Mamba2ForCausalLM (%s) in %.2f s to %s\n", r.Source, r.Seconds, Size(r.ArtifactBytes))
+	fmt.Fprintf(w, "fused     %s\n", fusedLine(r.Fused))
+	fmt.Fprintf(w, "agreement relative error %.1e against PyTorch in float64\n\n", r.RelativeError)
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(tw, "tokens %d\tmedian ms\ttokens/s\t\n", r.Tokens)
+	fmt.Fprintf(tw, "without fusion\t%.2f\t%.0f\t\n", r.UnfusedMs, r.UnfusedPerSec)
+	fmt.Fprintf(tw, "with fusion\t%.2f\t%.0f\t\n", r.FusedMs, r.TokensPerSec)
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\n%.0f times as fast\n", ms[0]/ms[1])
+	fmt.Fprintf(w, "\n%.1f times as fast\n", r.TimesAsFast)
 	return nil
 }
 

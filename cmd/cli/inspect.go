@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -40,15 +39,21 @@ type Inspect struct {
 }
 
 func (a *app) inspectCommand() *cobra.Command {
-	var asJSON, ir, steps, verify bool
+	var asJSON, ir, steps, verify, remarks bool
 	c := &cobra.Command{
 		Use:     "inspect ARTIFACT",
 		Short:   "show what is in an artifact",
 		Long:    "Show an artifact's signature, recurrent states, fused operators, kernels and weights.",
-		Example: "  ssdc inspect model.ssda\n  ssdc inspect model.ssda --ir | less",
-		Args:    cobra.ExactArgs(1),
+		Example: "  ssdc inspect model.ssda\n  ssdc inspect model.ssda --ir | less\n  ssdc inspect model.ssda --verify",
+		Args:    runner.One("ARTIFACT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w := cmd.OutOrStdout()
+			if err := runner.CheckFile(args[0]); err != nil {
+				return err
+			}
+			if !isArtifact(args[0]) {
+				return fmt.Errorf("%s is not an artifact; to make one of a model: ssdc compile %s", args[0], args[0])
+			}
 			m, err := a.set.Registry.Open(args[0], model.Options{})
 			if err != nil {
 				return err
@@ -56,9 +61,13 @@ func (a *app) inspectCommand() *cobra.Command {
 			defer m.Close()
 			if verify {
 				if err := m.Artifact().Verify(); err != nil {
-					return err
+					return fmt.Errorf("%s: %w", args[0], err)
 				}
-				fmt.Fprintln(os.Stderr, "all weights match their sums")
+				fmt.Fprintln(cmd.ErrOrStderr(), "all weights match their sums")
+			}
+			if remarks {
+				_, err := io.WriteString(w, m.Artifact().Remarks())
+				return err
 			}
 			if ir {
 				return graph.Print(w, m.Plan.Graph)
@@ -72,6 +81,7 @@ func (a *app) inspectCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: producer, source, digest, bytes, targets, plugins, inputs, outputs, states, fused, kernels, weights, weight_bytes")
 	c.Flags().BoolVar(&ir, "ir", false, "print the compiled graph in text form")
+	c.Flags().BoolVar(&remarks, "remarks", false, "print what the passes said when the model was compiled")
 	c.Flags().BoolVar(&steps, "steps", false, "list every node with its kernel")
 	c.Flags().BoolVar(&verify, "verify", false, "read all weights and compare their sums")
 	return c
@@ -81,7 +91,7 @@ func inspect(m *model.Model) *Inspect {
 	f := m.Artifact()
 	r := &Inspect{
 		Producer: f.Meta.Producer, Source: f.Meta.Source, Digest: f.Meta.Digest, Bytes: f.Size(), Targets: f.Targets(),
-		Plugins: f.Meta.Plugins, States: m.Plan.States, Fused: m.Fused(), Kernels: map[string]int{}, Weights: len(f.Weights),
+		Plugins: list(f.Meta.Plugins), States: list(m.Plan.States), Fused: m.Fused(), Kernels: map[string]int{}, Weights: len(f.Weights),
 	}
 	for _, v := range m.Inputs() {
 		r.Inputs = append(r.Inputs, Port{v.Name, v.Type.String()})
@@ -148,14 +158,15 @@ func (a *app) explainCommand() *cobra.Command {
 	var f compileFlags
 	var asJSON, all bool
 	c := &cobra.Command{
-		Use:     "explain MODEL",
-		Short:   "tell what was fused, and what blocked the rest",
-		Long:    "Run the passes and print their remarks: for every candidate that was not fused, how far the match came, at which node of the model, and why it stopped.",
+		Use:   "explain MODEL",
+		Short: "tell what was fused, and what blocked the rest",
+		Long: `Run the passes and print their remarks: for every candidate that was not fused, how
+far the match came, at which node of the model, and why it stopped.`,
 		Example: "  ssdc explain model.onnx",
-		Args:    cobra.ExactArgs(1),
+		Args:    runner.One("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w := cmd.OutOrStdout()
-			p := newProgress(os.Stderr)
+			p := newProgress(cmd.ErrOrStderr())
 			o, err := a.options(&f, p)
 			if err != nil {
 				return err
@@ -166,7 +177,7 @@ func (a *app) explainCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return runner.PrintJSON(w, Explain{c.Fused, c.Remarks})
+				return runner.PrintJSON(w, Explain{c.Fused, list(c.Remarks)})
 			}
 			fmt.Fprintf(w, "fused: %s\n", fusedLine(c.Fused))
 			missed := 0

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ssdc-go/ssdc"
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu/isa"
 	"github.com/ssdc-go/ssdc/cmd/runner"
@@ -47,7 +47,7 @@ on a backend and compare with their recorded outputs, at ONNX's own tolerances
 (rtol 1e-3, atol 1e-7). A case whose operator is missing counts as unsupported, never
 as passed. The exit code is 1 when a case fails.`,
 		Example: "  ssdc conformance onnx-node --target cpu",
-		Args:    cobra.ExactArgs(1),
+		Args:    runner.One("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := os.Stat(args[0]); err != nil {
 				return err
@@ -60,13 +60,20 @@ as passed. The exit code is 1 when a case fails.`,
 			if match != "" {
 				re, err := regexp.Compile(match)
 				if err != nil {
-					return fmt.Errorf("--match %s: %w", match, err)
+					return runner.Usagef("--match %s: %w", match, err)
 				}
 				o.Match = re.MatchString
 			}
 			results, err := conformance.Run(args[0], a.set.Registry.Table, runOn(cmd.Context(), b), o)
 			if err != nil {
 				return err
+			}
+			if len(results) == 0 {
+				which := ""
+				if match != "" {
+					which = " that matches " + match
+				}
+				return fmt.Errorf("%s: no test case%s: a folder with model.onnx and test_data_set_0", args[0], which)
 			}
 			r := Conformance{Backend: target, Total: len(results), Failed: []Reason{}, Unsupported: []Reason{}}
 			for _, c := range results {
@@ -103,8 +110,8 @@ as passed. The exit code is 1 when a case fails.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&target, "target", "cpu", "backend to run on")
-	c.Flags().StringVar(&match, "match", "", "run only the cases whose name matches this regular expression")
+	c.Flags().StringVar(&target, "target", "cpu", "`BACKEND` to run on (see ssdc backends)")
+	c.Flags().StringVar(&match, "match", "", "run only the cases whose name matches `REGEXP`")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: backend, total, passed, failed[case,reason], unsupported[case,reason]")
 	return c
 }
@@ -154,10 +161,12 @@ func (a *app) opsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ops [PATTERN]",
 		Short: "list the operators",
-		Long:  "List the operators that this program knows, each with the opset of its version, who defined it and what it does.",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `List the operators that this program knows, each with the opset of its version, who
+defined it and what it does; with PATTERN only those whose name contains it.`,
+		Example: "  ssdc ops\n  ssdc ops ssm",
+		Args:    runner.AtMostOne("PATTERN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var rows []row
+			rows := []row{}
 			for _, r := range a.set.Registry.Table.All() {
 				if len(args) == 1 && !strings.Contains(strings.ToLower(r.ID.String()), strings.ToLower(args[0])) {
 					continue
@@ -185,55 +194,68 @@ func firstLine(s string) string {
 }
 
 func (a *app) backendsCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	type row struct {
+		Name  string `json:"name"`
+		Found string `json:"found"`
+	}
+	c := &cobra.Command{
 		Use:   "backends",
 		Short: "list the backends and what they found on this machine",
-		Args:  cobra.NoArgs,
+		Long:  "List the backends of this program, as --target names them, with what each found on\nthis machine.",
+		Args:  runner.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			rows := []row{}
 			for _, b := range a.set.Registry.Backends {
-				what := ""
+				r := row{Name: b.Name()}
 				switch b.Name() {
 				case "cpu":
-					what = fmt.Sprintf("%s kernels, %d threads", isa.Current(), runtime.GOMAXPROCS(0))
+					r.Found = fmt.Sprintf("%s kernels, %d threads", isa.Current(), runtime.GOMAXPROCS(0))
 				case "ref":
-					what = "every operator by its definition; slow"
+					r.Found = "every operator by its definition; slow"
 				}
-				fmt.Fprintf(tw, "%s\t%s\n", b.Name(), what)
+				rows = append(rows, r)
+			}
+			if asJSON {
+				return runner.PrintJSON(cmd.OutOrStdout(), rows)
+			}
+			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			for _, r := range rows {
+				fmt.Fprintf(tw, "%s\t%s\n", r.Name, r.Found)
 			}
 			return tw.Flush()
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: name, found")
+	return c
 }
 
 func (a *app) optCommand() *cobra.Command {
-	var names []string
+	var names, bind []string
 	c := &cobra.Command{
 		Use:   "opt MODEL",
 		Short: "run passes and print the graph",
 		Long: `Import a model (ONNX, or ssdc text), run passes and print the graph in text form on
 stdout, remarks on stderr. Without --pass the whole pipeline runs.`,
 		Example: "  ssdc opt model.onnx --pass canon --pass recur",
-		Args:    cobra.ExactArgs(1),
+		Args:    runner.One("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			imp, err := a.set.Importer(args[0])
+			pipe, err := a.selectPasses(names)
 			if err != nil {
 				return err
 			}
-			src, err := imp.Load(cmd.Context(), args[0], a.set.Registry.Table, nil)
+			symbols, err := runner.ParseShape(bind)
+			if err != nil {
+				return runner.Usagef("%s", strings.Replace(err.Error(), "--shape", "--bind", 1))
+			}
+			src, err := ssdc.Import(cmd.Context(), a.set, args[0], symbols)
 			if err != nil {
 				return err
-			}
-			pipe := a.set.Pipeline
-			if len(names) > 0 {
-				if pipe, err = a.selectPasses(names); err != nil {
-					return err
-				}
 			}
 			c := passes.NewContext(cmd.Context(), a.set.Registry.Table)
-			for _, p := range pipe {
+			for _, p := range pipe { // not Pipeline.Run, which insists on its own order
 				if err := passes.RunOne(c, p, src.Graph); err != nil {
-					return err
+					return fmt.Errorf("%s: %w", args[0], err)
 				}
 			}
 			for _, r := range c.Remarks {
@@ -242,11 +264,15 @@ stdout, remarks on stderr. Without --pass the whole pipeline runs.`,
 			return graph.Print(cmd.OutOrStdout(), src.Graph)
 		},
 	}
-	c.Flags().StringArrayVar(&names, "pass", nil, "run only this pass; may repeat, in the order given")
+	c.Flags().StringArrayVar(&names, "pass", nil, "run only this `PASS`; may repeat, in the order given")
+	c.Flags().StringArrayVar(&bind, "bind", nil, "fix symbolic lengths: `NAME=N`, as in batch=1,seq=512")
 	return c
 }
 
 func (a *app) selectPasses(names []string) (passes.Pipeline, error) {
+	if len(names) == 0 {
+		return a.set.Pipeline, nil
+	}
 	var out passes.Pipeline
 	for _, name := range names {
 		var found *passes.Pass
@@ -256,7 +282,7 @@ func (a *app) selectPasses(names []string) (passes.Pipeline, error) {
 			}
 		}
 		if found == nil {
-			return nil, errors.New("no pass " + name + "; the passes are " + a.passNames())
+			return nil, runner.Usagef("--pass %s: no such pass; the passes are %s", name, a.passNames())
 		}
 		out = append(out, found)
 	}

@@ -123,7 +123,7 @@ func onPath(path string, err error) error {
 		err = l.Err
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot write %s: there is no folder %s: %w", path, filepath.Dir(path), err)
+		return fmt.Errorf("cannot write %s: there is no folder %s", path, filepath.Dir(path))
 	}
 	return fmt.Errorf("cannot write %s: %w", path, err)
 }
