@@ -47,6 +47,8 @@ type Claim struct {
 	// an axis is a plain batch axis (heads, channels). When the shrunk region
 	// does not evaluate, the full size is used.
 	Shrink map[int64]int64
+	// Multiple is what the lengths in Sizes are multiples of, when it matters.
+	Multiple int64
 	// Tol bounds ||old-new|| / ||old||; 0 means 1e-9.
 	Tol float64
 }
@@ -66,7 +68,7 @@ func Check(ctx context.Context, t *ops.Table, cache map[string]any, c *Claim) er
 		for _, v := range r.g.Constants() {
 			fmt.Fprint(h, v.Known)
 		}
-		fmt.Fprint(h, c.Sizes, c.Shrink, r.kinds)
+		fmt.Fprint(h, c.Sizes, c.Shrink, c.Multiple, c.Tol, r.kinds)
 		key = "certify:" + string(h.Sum(nil))
 		if e, ok := cache[key]; ok {
 			err, _ := e.(error)
@@ -81,14 +83,15 @@ func Check(ctx context.Context, t *ops.Table, cache map[string]any, c *Claim) er
 }
 
 func (r *region) check(ctx context.Context, t *ops.Table, c *Claim) error {
-	sizes := c.Sizes
-	if len(sizes) == 0 {
-		sizes = []graph.Bindings{{}}
+	far := r.reach()
+	sizes, err := c.further(far)
+	if err != nil {
+		return err
 	}
 	for trial, size := range sizes {
-		err := r.trial(ctx, t, c, size, c.Shrink, trial)
+		err := r.trial(ctx, t, c, size, c.Shrink, far, trial)
 		if _, shape := err.(*shapeError); shape && len(c.Shrink) > 0 {
-			err = r.trial(ctx, t, c, size, nil, trial)
+			err = r.trial(ctx, t, c, size, nil, far, trial)
 		}
 		if err != nil {
 			return err
@@ -107,8 +110,8 @@ func (e *shapeError) Unwrap() error { return e.err }
 // evaluated at one of the sizes, rather than because the sides differ.
 func CannotEvaluate(err error) bool { _, ok := err.(*shapeError); return ok }
 
-// trial runs one size three times: ordinary numbers, slow decays, strong ones.
-func (r *region) trial(ctx context.Context, t *ops.Table, c *Claim, size graph.Bindings, shrink map[int64]int64, n int) error {
+// trial runs one size several times, each with other numbers.
+func (r *region) trial(ctx context.Context, t *ops.Table, c *Claim, size graph.Bindings, shrink map[int64]int64, far reach, n int) error {
 	g, err := r.concrete(t, size, shrink)
 	if err != nil {
 		return &shapeError{err}
@@ -117,11 +120,11 @@ func (r *region) trial(ctx context.Context, t *ops.Table, c *Claim, size graph.B
 	if tol == 0 {
 		tol = 1e-9
 	}
-	for _, scale := range []float64{1, 0.01, 6} {
-		rng := rand.New(rand.NewPCG(uint64(n)+1, math.Float64bits(scale)))
+	for k, s := range samplings(far) {
+		rng := rand.New(rand.NewPCG(uint64(n)+1, uint64(k)))
 		in := make([]*tensor.Tensor, len(g.Inputs))
 		for i, v := range g.Inputs {
-			in[i] = draw(rng, v.Type, r.kinds[i], scale)
+			in[i] = draw(rng, v.Type, r.kinds[i], s)
 		}
 		out, err := ops.Run(ctx, t, g, in)
 		if err != nil {
@@ -145,7 +148,7 @@ func describe(g *graph.Graph) string {
 	return strings.Join(s, " ")
 }
 
-func draw(rng *rand.Rand, t graph.Type, k Kind, scale float64) *tensor.Tensor {
+func draw(rng *rand.Rand, t graph.Type, k Kind, s sampling) *tensor.Tensor {
 	shape, _ := t.Static()
 	x := tensor.New(t.DType, shape...)
 	for i := range x.Len() {
@@ -155,11 +158,15 @@ func draw(rng *rand.Rand, t graph.Type, k Kind, scale float64) *tensor.Tensor {
 		case t.DType == tensor.Bool:
 			x.SetIntAt(i, rng.Int64N(2))
 		case k == LogDecay:
-			x.SetAt(i, scale*(0.25-1.25*rng.Float64()))
+			top := 0.25
+			if s.past {
+				top = 0
+			}
+			x.SetAt(i, s.decay*(top-1.25*rng.Float64()))
 		case k == Positive:
-			x.SetAt(i, scale*(1-rng.Float64()))
+			x.SetAt(i, s.decay*(1-rng.Float64()))
 		default:
-			x.SetAt(i, rng.NormFloat64())
+			x.SetAt(i, s.any*rng.NormFloat64())
 		}
 	}
 	return x

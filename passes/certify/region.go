@@ -232,6 +232,9 @@ func (r *region) concrete(t *ops.Table, size graph.Bindings, shrink map[int64]in
 	g.Walk(func(n *graph.Node) {
 		for k, a := range n.Attrs {
 			n.Attrs[k] = widenAttr(n, k, a)
+			if groups, ok := a.(int64); ok && k == "group" { // of a depthwise Conv: as many as channels
+				n.Attrs[k] = b.small(groups)
+			}
 		}
 		for _, body := range n.Bodies {
 			for _, v := range body.Inputs {

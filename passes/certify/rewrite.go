@@ -5,8 +5,8 @@ import (
 	"github.com/ssdc-go/ssdc/passes"
 )
 
-// Bindings makes one binding per length: every symbol of l is set to it, and a
-// batch symbol to 2.
+// Bindings makes one binding per length of l: its symbol is set so that l is
+// the smallest possible length not below the one asked for.
 func Bindings(l graph.Dim, lengths ...int64) []graph.Bindings {
 	syms := l.Symbols()
 	if len(syms) == 0 {
@@ -18,9 +18,25 @@ func Bindings(l graph.Dim, lengths ...int64) []graph.Bindings {
 		for _, s := range syms {
 			b[s] = n
 		}
-		out = append(out, b)
+		if s, scale, offset, ok := l.Affine(); ok {
+			b[s] = max(1, (n-offset+scale-1)/scale)
+		}
+		if len(out) == 0 || out[len(out)-1][syms[0]] != b[syms[0]] {
+			out = append(out, b)
+		}
 	}
 	return out
+}
+
+// Smallest binds every symbol of a type to 1.
+func Smallest(t graph.Type) []graph.Bindings {
+	b := graph.Bindings{}
+	for _, d := range t.Shape {
+		for _, s := range d.Symbols() {
+			b[s] = 1
+		}
+	}
+	return []graph.Bindings{b}
 }
 
 // Shrinker maps large axis lengths to small distinct ones, for certification.

@@ -145,7 +145,7 @@ func (m *norm) rewrite(c *passes.Context, g *graph.Graph) {
 	_, group := last(m.inner.Type)
 	_, width := last(m.y.Type)
 	attrs := graph.Attrs{"epsilon": float32(m.eps)}
-	cl := &certify.Claim{Old: []*graph.Value{m.y}, In: []certify.Input{{Value: m.w}}}
+	cl := &certify.Claim{Old: []*graph.Value{m.y}, In: []certify.Input{{Value: m.w}}, Sizes: certify.Smallest(m.y.Type)}
 	_, flat := layout.Path(m.inner)
 	if gate := op(flat, "Mul"); gate != nil && flat.Type.Equal(m.y.Type) {
 		for _, p := range pair(gate) {
