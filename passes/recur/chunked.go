@@ -522,7 +522,7 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 	err := certify.Rewrite(r.c, ruleChunked, cl)
 	if q, ok := r.q.Const(); ok && certify.CannotEvaluate(err) {
 		// The form may only exist for whole chunks: elsewhere the graph cannot run.
-		cl.Sizes = certify.Bindings(a[1], q, 3*q)
+		cl.Sizes, cl.Multiple = certify.Bindings(a[1], q, 3*q), q
 		err = certify.Rewrite(r.c, ruleChunked, cl)
 	}
 	return err
