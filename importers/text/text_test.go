@@ -73,11 +73,9 @@ func FuzzRead(f *testing.F) {
 	f.Add(double)
 	f.Add("graph g (float[2] x, float[3] z) => (float[2] y) {\n float[2] y = Add-14 (x, z)\n}")
 	f.Fuzz(func(t *testing.T, text string) {
-		start := time.Now()
+		watch := time.AfterFunc(10*time.Second, func() { panic(fmt.Sprintf("10 s and no end: %q", text)) })
+		defer watch.Stop()
 		g, err := Read(strings.NewReader(text), tab)
-		if took := time.Since(start); took > 5*time.Second {
-			t.Fatalf("%d bytes took %v", len(text), took)
-		}
 		if err != nil {
 			return
 		}
