@@ -62,7 +62,11 @@ func One(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0:
-			return Usagef("%s needs a %s", cmd.Name(), what)
+			article := "a"
+			if strings.ContainsRune("AEIOU", rune(what[0])) {
+				article = "an"
+			}
+			return Usagef("%s needs %s %s", cmd.Name(), article, what)
 		case len(args) > 1:
 			return Usagef("%s takes one %s, not %d: %s", cmd.Name(), what, len(args), strings.Join(args, " "))
 		}
