@@ -43,7 +43,12 @@ func LogSoftmax(dst, src []float32) {
 		return
 	}
 	m := maxOfISA(src)
-	s := expSumISA(dst, src, m)
+	var block [256]float32 // dst may be src, which is needed once more
+	s := 0.0
+	for i := 0; i < len(src); i += len(block) {
+		part := src[i:min(i+len(block), len(src))]
+		s += expSumISA(block[:len(part)], part, m)
+	}
 	addSISA(dst, src, -m)
 	addSISA(dst, dst, -float32(math.Log(s)))
 }

@@ -249,6 +249,16 @@ func TestSoftmax(t *testing.T) {
 			LogSoftmax(l.data(), x)
 			s.check(t, "Softmax")
 			l.check(t, "LogSoftmax")
+			for name, f := range map[string]func(dst, src []float32){"Softmax": Softmax, "LogSoftmax": LogSoftmax} {
+				apart, in := make([]float32, n), append([]float32{}, x...)
+				f(apart, x)
+				f(in, in)
+				for i := range in {
+					if math.Float32bits(in[i]) != math.Float32bits(apart[i]) {
+						t.Fatalf("%s of %d in place: [%d] = %g, apart %g", name, n, i, in[i], apart[i])
+					}
+				}
+			}
 			m, sum := math.Inf(-1), 0.0
 			for _, v := range x {
 				m = max(m, float64(v))
