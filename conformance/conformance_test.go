@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/cpu"
+	"github.com/ssdc-go/ssdc/backends/ref"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/importers/onnx"
@@ -86,6 +89,33 @@ func TestReference(t *testing.T) {
 		}
 	}
 	t.Logf("%d cases pass for the first time (go test ./conformance -update lists them)", fresh)
+}
+
+// TestBackends holds the CPU backend, and the reference backend behind the same
+// sessions, to the same list.
+func TestBackends(t *testing.T) {
+	if _, err := os.Stat(data); err != nil {
+		t.Skip("no conformance data in " + data)
+	}
+	tab := table(t)
+	for _, b := range []backends.Backend{cpu.New(tab), ref.New(tab)} {
+		t.Run(b.Name(), func(t *testing.T) {
+			results, err := Run(data, tab, On(context.Background(), tab, b), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			must, passed := passing(t), 0
+			for _, r := range results {
+				switch {
+				case r.Status == Pass:
+					passed++
+				case must[r.Name]:
+					t.Errorf("%s: %s: %s", r.Name, r.Status, r.Reason)
+				}
+			}
+			t.Logf("%d of %d cases pass", passed, len(results))
+		})
+	}
 }
 
 // byChance reports a case whose result is drawn at random: that it passed once

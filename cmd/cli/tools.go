@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"regexp"
@@ -12,12 +11,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ssdc-go/ssdc"
-	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu/isa"
 	"github.com/ssdc-go/ssdc/cmd/runner"
 	"github.com/ssdc-go/ssdc/conformance"
 	"github.com/ssdc-go/ssdc/graph"
-	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/passes"
 )
 
@@ -64,7 +61,7 @@ as passed. The exit code is 1 when a case fails.`,
 				}
 				o.Match = re.MatchString
 			}
-			results, err := conformance.Run(args[0], a.set.Registry.Table, runOn(cmd.Context(), b), o)
+			results, err := conformance.Run(args[0], a.set.Registry.Table, conformance.On(cmd.Context(), a.set.Registry.Table, b), o)
 			if err != nil {
 				return err
 			}
@@ -114,40 +111,6 @@ as passed. The exit code is 1 when a case fails.`,
 	c.Flags().StringVar(&match, "match", "", "run only the cases whose name matches `REGEXP`")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: backend, total, passed, failed[case,reason], unsupported[case,reason]")
 	return c
-}
-
-// runOn executes conformance graphs on a backend.
-func runOn(ctx context.Context, b backends.Backend) conformance.Runner {
-	return func(g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-		p, err := b.Compile(g, backends.Target{Name: b.Name()})
-		if err != nil {
-			return nil, err
-		}
-		exe, err := b.Open(p, nil)
-		if err != nil {
-			return nil, err
-		}
-		defer exe.Close()
-		s, err := exe.NewSession()
-		if err != nil {
-			return nil, err
-		}
-		args := map[string]*tensor.Tensor{}
-		for i, v := range p.Graph.Inputs {
-			if in[i] != nil {
-				args[v.Name] = in[i]
-			}
-		}
-		out, err := s.Run(ctx, args, nil)
-		if err != nil {
-			return nil, err
-		}
-		res := make([]*tensor.Tensor, len(p.Graph.Outputs))
-		for i, v := range p.Graph.Outputs {
-			res[i] = out[v.Name].Clone()
-		}
-		return res, nil
-	}
 }
 
 func (a *app) opsCommand() *cobra.Command {
