@@ -96,18 +96,25 @@ def relative_error(results, expected):
         )
 
 
+def execute(command, **options):
+    """Run a program to its end and return what it printed; what it says on stderr when it fails is our own last word."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(done.args)}: exit code {done.returncode}\n{done.stderr.strip()}")
+    return done.stdout
+
+
 def build(folder):
     """Build the compiler and the worker from this checkout."""
     for name, package in (("ssdc", "./cmd/ssdc"), ("worker", "./bench/worker")):
-        subprocess.run(["go", "build", "-o", folder / name, package], cwd=HERE.parent, check=True)
+        execute(["go", "build", "-o", folder / name, package], cwd=HERE.parent)
     return folder / "ssdc", folder / "worker"
 
 
 def compile_model(ssdc, model, artifact, threads, bind):
     command = [ssdc, "compile", model, "-o", artifact, "--threads", str(threads), "--no-state", "--json"]
     command += ["--bind", bind] if bind else []
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+    return json.loads(execute(command))
 
 
 def measure(model, length, inputs, expected, compiled, sides, runs, folder):
