@@ -110,6 +110,39 @@ func (e *shapeError) Unwrap() error { return e.err }
 // evaluated at one of the sizes, rather than because the sides differ.
 func CannotEvaluate(err error) bool { _, ok := err.(*shapeError); return ok }
 
+// Mismatch says where a replacement computes something else.
+type Mismatch struct {
+	Value string  // the old output
+	At    string  // the inputs' types
+	Trial int     // index of the sizes
+	Rel   float64 // relative error, infinite when Why says more
+	Tol   float64
+	Why   string
+}
+
+func (m *Mismatch) Error() string {
+	if m.Why != "" {
+		return fmt.Sprintf("%q is not what the replacement computes from %s: %s", m.Value, m.At, m.Why)
+	}
+	return fmt.Sprintf("%q is not what the replacement computes from %s: relative error %.2g, at most %.0e allowed", m.Value, m.At, m.Rel, m.Tol)
+}
+
+// Closer returns the error of the claim that came closer to being true: of
+// several assignments of roles, its reason is the one worth reading.
+func Closer(a, b error) error {
+	x, ok := a.(*Mismatch)
+	y, ok2 := b.(*Mismatch)
+	switch {
+	case a == nil || !ok && ok2:
+		return b
+	case b == nil || !ok2:
+		return a
+	case y.Trial > x.Trial, y.Trial == x.Trial && y.Rel < x.Rel:
+		return b
+	}
+	return a
+}
+
 // trial runs one size several times, each with other numbers.
 func (r *region) trial(ctx context.Context, t *ops.Table, c *Claim, size graph.Bindings, shrink map[int64]int64, far reach, n int) error {
 	g, err := r.concrete(t, size, shrink)
@@ -132,8 +165,8 @@ func (r *region) trial(ctx context.Context, t *ops.Table, c *Claim, size graph.B
 		}
 		half := len(out) / 2
 		for i := range half {
-			if err := compare(out[i], out[half+i], tol); err != nil {
-				return fmt.Errorf("output %d differs at %s: %w", i, describe(g), err)
+			if rel, why := compare(out[i], out[half+i]); !(rel <= tol) {
+				return &Mismatch{Value: c.Old[i].Name, At: describe(g), Trial: n, Rel: rel, Tol: tol, Why: why}
 			}
 		}
 	}
@@ -172,26 +205,24 @@ func draw(rng *rand.Rand, t graph.Type, k Kind, s sampling) *tensor.Tensor {
 	return x
 }
 
-func compare(a, b *tensor.Tensor, tol float64) error {
+// compare returns ||a-b|| / ||a||, infinite with a reason where it has no meaning.
+func compare(a, b *tensor.Tensor) (rel float64, why string) {
 	if a.Len() != b.Len() || !sameShape(a.Shape, b.Shape) {
-		return fmt.Errorf("the region gives %s, the replacement %s", a.TypeString(), b.TypeString())
+		return math.Inf(1), fmt.Sprintf("the graph gives %s, the replacement %s", a.TypeString(), b.TypeString())
 	}
 	var diff, norm float64
 	for i := range a.Len() {
 		x, y := a.At(i), b.At(i)
 		if math.IsNaN(x) || math.IsInf(x, 0) || math.IsNaN(y) || math.IsInf(y, 0) {
-			return fmt.Errorf("not finite at element %d: %g and %g", i, x, y)
+			return math.Inf(1), fmt.Sprintf("element %d is not finite: %g in the graph, %g in the replacement", i, x, y)
 		}
 		diff += (x - y) * (x - y)
 		norm += x * x
 	}
 	if norm == 0 && diff == 0 {
-		return nil
+		return 0, ""
 	}
-	if e := math.Sqrt(diff / norm); !(e <= tol) {
-		return fmt.Errorf("relative error %.3g, at most %.0e allowed", e, tol)
-	}
-	return nil
+	return math.Sqrt(diff / norm), ""
 }
 
 func sameShape(a, b []int) bool {

@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
@@ -34,20 +35,31 @@ type conv struct {
 	n *graph.Node
 }
 
-// depthwise: one group per channel, one axis, stride and dilation 1.
+// depthwise: one axis and a group per channel; others are no business of ours.
 func (v *conv) depthwise() (channels, k graph.Dim, ok bool) {
 	w := v.n.In[1].Type
-	if w.Rank() != 3 || !w.Shape[1].Is(1) || !w.Shape[0].Is(v.n.Attrs.Int("group", 1)) || v.n.Attrs.Str("auto_pad", "NOTSET") != "NOTSET" {
+	if w.Rank() != 3 || !w.Shape[1].Is(1) || !w.Shape[0].Is(v.n.Attrs.Int("group", 1)) || w.Shape[0].Is(1) {
 		return graph.Dim{}, graph.Dim{}, false
 	}
+	return w.Shape[0], w.Shape[2], true
+}
+
+// causal says why the attributes rule a causal convolution out, or nothing.
+func (v *conv) causal(k graph.Dim) string {
 	for _, name := range []string{"strides", "dilations"} {
 		for _, s := range v.n.Attrs.Ints(name) {
 			if s != 1 {
-				return graph.Dim{}, graph.Dim{}, false
+				return fmt.Sprintf("%s of %d; a causal convolution has 1", name, s)
 			}
 		}
 	}
-	return w.Shape[0], w.Shape[2], true
+	if a := v.n.Attrs.Str("auto_pad", "NOTSET"); a != "NOTSET" {
+		return fmt.Sprintf("auto_pad %s pads both sides; write the padding out as [K-1, 0]", a)
+	}
+	if p := v.n.Attrs.Ints("pads"); len(p) == 2 && p[0] > 0 && !k.Is(p[0]+1) {
+		return fmt.Sprintf("%d tokens of padding in front of a kernel of %s; a causal convolution has K-1", p[0], k)
+	}
+	return ""
 }
 
 func (v *conv) rewrite() {
@@ -58,6 +70,10 @@ func (v *conv) rewrite() {
 	y := v.n.Out[0]
 	x := v.n.In[0] // [B,C,L]
 	if x.Type.Rank() != 3 {
+		return
+	}
+	if why := v.causal(K); why != "" {
+		v.c.Miss(ruleConv, y, 0, 3, "%s: %s", v.n, why)
 		return
 	}
 	b := v.c.Builder(v.g, v.n.From)

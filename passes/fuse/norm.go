@@ -4,6 +4,8 @@
 package fuse
 
 import (
+	"fmt"
+
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
@@ -17,7 +19,7 @@ var Norm = &passes.Pass{
 	After: []passes.Order{{Pass: "absorb", Why: "a gate that belongs to a scan must be gone"}},
 	Run: func(c *passes.Context, g *graph.Graph) error {
 		for _, n := range append([]*graph.Node{}, g.Nodes...) {
-			if m, ok := matchNorm(n); ok {
+			if m, ok := matchNorm(c, n); ok {
 				m.rewrite(c, g)
 			}
 		}
@@ -55,7 +57,7 @@ type norm struct {
 }
 
 // matchNorm matches the product with the weight at the end.
-func matchNorm(n *graph.Node) (*norm, bool) {
+func matchNorm(c *passes.Context, n *graph.Node) (*norm, bool) {
 	if !n.Op.Is("", "Mul") {
 		return nil, false
 	}
@@ -65,8 +67,12 @@ func matchNorm(n *graph.Node) (*norm, bool) {
 			continue
 		}
 		nodes, v := layout.Path(p[1])
-		x, eps, ok := normalised(v)
-		if !ok {
+		x, eps, why := normalised(v)
+		if x == nil {
+			if why != "" {
+				c.Miss(ruleNorm, n.Out[0], 1, 3, "%s", why)
+				return nil, false
+			}
 			continue
 		}
 		_, d := last(n.Out[0].Type)
@@ -86,9 +92,12 @@ func last(t graph.Type) (int, graph.Dim) {
 	return t.Rank(), t.Shape[t.Rank()-1]
 }
 
+const ruleNorm = "RMSNormalization"
+
 // normalised matches x*Reciprocal(Sqrt(mean(x^2)+eps)) and x/Sqrt(mean(x^2)+eps).
-func normalised(v *graph.Value) (x *graph.Value, eps float64, ok bool) {
-	var root *graph.Value
+// Without a match x is nil, and why says what a look-alike does differently.
+func normalised(v *graph.Value) (found *graph.Value, eps float64, why string) {
+	var x, root *graph.Value
 	if n := op(v, "Mul"); n != nil {
 		for _, p := range pair(n) {
 			if r := op(p[1], "Reciprocal"); r != nil && op(r.In[0], "Sqrt") != nil {
@@ -103,11 +112,11 @@ func normalised(v *graph.Value) (x *graph.Value, eps float64, ok bool) {
 		x, root = n.In[0], n.In[1]
 	}
 	if x == nil {
-		return nil, 0, false
+		return nil, 0, ""
 	}
 	add := op(root.Def.In[0], "Add")
 	if add == nil {
-		return nil, 0, false
+		return nil, 0, ""
 	}
 	for _, p := range pair(add) {
 		k, isConst := scalar(p[1])
@@ -115,11 +124,16 @@ func normalised(v *graph.Value) (x *graph.Value, eps float64, ok bool) {
 		if !isConst || mean == nil || mean.Attrs.Int("keepdims", 1) == 0 {
 			continue
 		}
-		if sq := mean.In[0]; isSquare(sq, x) && overLast(mean) {
-			return x, k, true
+		switch sq := mean.In[0]; {
+		case !overLast(mean):
+			why = fmt.Sprintf("%s does not run over the last axis alone", mean)
+		case !isSquare(sq, x):
+			why = fmt.Sprintf("%s takes the mean of %q, which is not the square of %q", mean, sq.Name, x.Name)
+		default:
+			return x, k, ""
 		}
 	}
-	return nil, 0, false
+	return nil, 0, why
 }
 
 func isSquare(v, x *graph.Value) bool {
@@ -166,12 +180,12 @@ func (m *norm) rewrite(c *passes.Context, g *graph.Graph) {
 		}
 	}
 	if group != width || len(m.nodes) > 0 {
-		c.Miss("RMSNormalization", m.y, 2, 3, "normalises groups of %s of %s channels without a gate", group, width)
+		c.Miss(ruleNorm, m.y, 2, 3, "%q is normalised in groups of %s of %s channels, which only ssm.GatedRMSNorm does; expected %q to be x*SiLU(z)", m.x.Name, group, width, flat.Name)
 		return
 	}
 	cl.In = append(cl.In, certify.Input{Value: m.x})
 	attrs["axis"] = int64(-1)
-	finish(c, b, "RMSNormalization", cl, b.Op("RMSNormalization", attrs, m.x, m.w))
+	finish(c, b, ruleNorm, cl, b.Op("RMSNormalization", attrs, m.x, m.w))
 }
 
 // finish certifies that v may stand for the claim's old value.

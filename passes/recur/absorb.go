@@ -169,6 +169,13 @@ func (s *scan) timeStep() error {
 			return s.commit("absorb dt", cl, m)
 		}
 	}
+	for i, t := range x.Def.In {
+		for j, u := range a.Def.In {
+			if layout.Numel(t) == layout.Numel(a) && layout.Numel(u) == layout.Numel(a) && layout.Numel(a.Def.In[1-j]) == h && x.Def.In[1-i].Type.Equal(x.Type) {
+				return fmt.Errorf("the input is scaled by %q and the decay by %q: with two time steps the scan stays discretised", layout.Deepest(t).Name, layout.Deepest(u).Name)
+			}
+		}
+	}
 	return nil
 }
 
@@ -233,9 +240,13 @@ func (s *scan) skip() error {
 		return nil
 	}
 	x := s.n.In[s.x]
+	var why error
 	for i, d := range mul.In {
 		xl := mul.In[1-i]
 		if layout.Deepest(xl) != layout.Deepest(x) || layout.Numel(xl) != layout.Numel(x) {
+			if d.Const != nil && layout.Numel(xl) == layout.Numel(x) {
+				why = fmt.Errorf("%q skips %q past the scan, whose own input is %q: D must multiply the same x", mul.Out[0].Name, layout.Deepest(xl).Name, layout.Deepest(x).Name)
+			}
 			continue
 		}
 		b := s.c.Builder(s.g, s.n.From)
@@ -260,7 +271,7 @@ func (s *scan) skip() error {
 		s.outputs(cl, m, 1)
 		return s.commit("absorb D", cl, m)
 	}
-	return nil
+	return why
 }
 
 // gate: y * silu(z). A gated normalisation that follows wants the gate for
@@ -274,6 +285,9 @@ func (s *scan) gate() error {
 		return nil
 	}
 	silu := use.Node.In[1-use.Index].Def
+	if silu != nil && silu.Op.Is("", "Sigmoid") && silu.Out[0].Type.Equal(last.Type) {
+		return fmt.Errorf("%s gates the output by a sigmoid; only a SiLU, z*sigmoid(z), is drawn in", use.Node)
+	}
 	if silu == nil || !silu.Op.Is("", "Swish") || !silu.In[0].Type.Equal(last.Type) {
 		return nil
 	}

@@ -51,6 +51,8 @@ type loop struct {
 	y     *graph.Value
 	seqs  []*graph.Value
 	pars  []*graph.Value
+
+	timeFirst bool // y is [L,B,...]
 }
 
 func (l *loop) rule() string {
@@ -89,7 +91,7 @@ func (l *loop) rewrite() error {
 		}
 	}
 	if l.y == nil {
-		return fmt.Errorf("no output is a sequence y[B,L,...] of the state's batch")
+		return fmt.Errorf("no output is a sequence of %s steps, the trip count, and the batch of the state %q %s; expected y[B,L,...]", l.length(), l.init.Name, l.init.Type)
 	}
 	l.collect()
 	if l.init.Type.Rank() == 4 {
@@ -140,14 +142,18 @@ func (l *loop) runsThrough() error {
 	return nil
 }
 
-// findY follows layout operators from an output to [B,L,...].
+// findY follows layout operators from an output to [B,L,...], or else to
+// [L,B,...], which is what a Loop stacks up.
 func (l *loop) findY(v *graph.Value) *graph.Value {
 	batch, rank := l.init.Type.Shape[0], l.init.Type.Rank()
 	work := []*graph.Value{v}
+	var stacked *graph.Value
 	for i := 0; i < len(work) && i < 16; i++ {
 		u := work[i]
 		if t := u.Type; t.Rank() == rank && isFloat(u) && t.Shape[0] == batch && t.Shape[1] == l.length() {
 			return u
+		} else if stacked == nil && t.Rank() == rank && isFloat(u) && t.Shape[1] == batch && t.Shape[0] == l.length() {
+			stacked = u
 		}
 		for _, use := range u.Uses {
 			if m := use.Node; use.Index == 0 && (layout.Is(m) || m.Op.Is("", "ConcatFromSequence")) {
@@ -155,7 +161,8 @@ func (l *loop) findY(v *graph.Value) *graph.Value {
 			}
 		}
 	}
-	return nil
+	l.timeFirst = stacked != nil
+	return stacked
 }
 
 // length is the trip count.
@@ -253,7 +260,12 @@ func outside(n *graph.Node, f func(*graph.Value)) {
 // claim fills in what every assignment shares.
 func (l *loop) claim(b *graph.Builder, n *graph.Node, in []certify.Input) *certify.Claim {
 	cl := &certify.Claim{In: append(in, certify.Input{Value: l.init}), Sizes: certify.Bindings(l.length(), 1, 6)}
-	cl.Old, cl.New = []*graph.Value{l.y}, []*graph.Value{layout.Reshape(b, n.Out[0], l.y.Type.Shape)}
+	y := n.Out[0]
+	if l.timeFirst {
+		perm := []int64{1, 0, 2, 3}
+		y = layout.Transpose(b, y, perm[:y.Type.Rank()]...)
+	}
+	cl.Old, cl.New = []*graph.Value{l.y}, []*graph.Value{layout.Reshape(b, y, l.y.Type.Shape)}
 	if l.final != nil && !l.final.Unused() {
 		cl.Old, cl.New = append(cl.Old, l.final), append(cl.New, n.Out[1])
 	}
@@ -318,9 +330,11 @@ func (l *loop) ssd() error {
 				in = append(in, certify.Input{Value: dt, Kind: certify.Positive})
 			}
 			cl := l.claim(b, n, in)
-			if last = certify.Rewrite(l.c, ruleLoopSSD, cl); last == nil {
+			err := certify.Rewrite(l.c, ruleLoopSSD, cl)
+			if err == nil {
 				return nil
 			}
+			last = certify.Closer(last, err)
 		}
 	}
 	return last
@@ -368,9 +382,11 @@ func (l *loop) selective() error {
 						continue
 					}
 					cl := l.claim(b, n, []certify.Input{{Value: u}, {Value: dt, Kind: certify.Positive}, {Value: bs}, {Value: cs}})
-					if last = certify.Rewrite(l.c, ruleLoopSel, cl); last == nil {
+					err := certify.Rewrite(l.c, ruleLoopSel, cl)
+					if err == nil {
 						return nil
 					}
+					last = certify.Closer(last, err)
 				}
 			}
 		}

@@ -183,7 +183,7 @@ func (s *step) ssd(rows, scales []*graph.Value, bv, cv, y *graph.Value) error {
 	broots, g := withN(bv, B, N, H)
 	croots, g2 := withN(cv, B, N, H)
 	if broots == nil || croots == nil || g != g2 {
-		return fmt.Errorf("B %s and C %s are not [B,G,N] with G dividing %s heads", bv.Type, cv.Type, H)
+		return fmt.Errorf("operands B %s and C %s are not [B,G,N] with G dividing %s heads", bv.Type, cv.Type, H)
 	}
 	x := multiply(b, rows)
 	cl := &certify.Claim{In: []certify.Input{{Value: broots}, {Value: croots}, {Value: s.state}}}
@@ -283,12 +283,12 @@ func (s *step) selective(rows []*graph.Value, bv, cv, y *graph.Value) error {
 		return fmt.Errorf("no factor dt is shared by the decay and the update")
 	}
 	if layout.Numel(a) != layout.Product(D, N) {
-		return fmt.Errorf("A is %s; expected [D,N]", a.Type)
+		return fmt.Errorf("the parameter A is %s; expected [D,N]", a.Type)
 	}
 	broots, g := withN(bv, B, N, D)
 	croots, g2 := withN(cv, B, N, D)
 	if broots == nil || croots == nil || !g.Is(1) || !g2.Is(1) {
-		return fmt.Errorf("B %s and C %s are not [B,N]", bv.Type, cv.Type)
+		return fmt.Errorf("operands B %s and C %s are not [B,N]", bv.Type, cv.Type)
 	}
 	cl := &certify.Claim{In: []certify.Input{{Value: broots}, {Value: croots}, {Value: s.state}, {Value: dt, Kind: certify.Positive}}}
 	for _, v := range rest {
