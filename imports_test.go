@@ -25,7 +25,7 @@ var layers = []struct {
 	{"backends", []string{"graph", "ops"}, []string{"golang.org/x/sys"}},
 	{"importers", []string{"graph", "ops"}, []string{"golang.org/x/sys", "google.golang.org/protobuf"}},
 	{"exporters", []string{"graph", "ops", "backends"}, []string{"golang.org/x/sys"}},
-	{"conformance", []string{"graph", "ops", "importers"}, []string{"golang.org/x/sys", "google.golang.org/protobuf"}},
+	{"conformance", []string{"graph", "ops", "importers", "backends"}, []string{"golang.org/x/sys", "google.golang.org/protobuf"}},
 	{"plugin", []string{"graph", "ops", "passes", "backends"}, []string{"golang.org/x/sys"}},
 	// What ssdc-run links: no importer and no pass.
 	{"cmd/runner", []string{"graph", "ops", "backends"}, []string{"golang.org/x/sys", "github.com/spf13", "github.com/inconshreveable/mousetrap"}},

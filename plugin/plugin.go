@@ -30,7 +30,7 @@ type Plugin struct {
 	Passes []*passes.Pass
 	// Importers reads further kinds of model files.
 	Importers []*Importer
-	// Exporters writes a compiled graph in further formats.
+	// Exporters writes graphs in further formats, for ssdc opt.
 	Exporters []*Exporter
 }
 
@@ -51,7 +51,7 @@ type Source struct {
 // Exporter writes graphs in one format.
 type Exporter struct {
 	Name, Doc string
-	Ext       string
+	Ext       string // file name ending, with the dot
 	Write     func(ctx context.Context, path string, t *ops.Table, g *graph.Graph) error
 }
 
@@ -69,19 +69,22 @@ type Set struct {
 func Join(plugins ...Plugin) (*Set, error) {
 	t := &ops.Table{}
 	s := &Set{Registry: &model.Registry{Table: t}}
+	seen := map[string]bool{}
 	for _, p := range plugins {
+		if p.Name == "" {
+			return nil, fmt.Errorf("a plugin has no name")
+		}
+		if seen[p.Name] {
+			return nil, fmt.Errorf("two plugins are named %q", p.Name)
+		}
+		seen[p.Name] = true
 		if err := t.Add("plugin "+p.Name, p.Ops...); err != nil {
 			return nil, err
 		}
 	}
 	s.CPU = cpu.New(t)
 	s.Registry.Backends = []backends.Backend{s.CPU, ref.New(t)}
-	seen := map[string]bool{}
 	for _, p := range plugins {
-		if p.Name == "" || seen[p.Name] {
-			return nil, fmt.Errorf("plugin name %q is empty or used twice", p.Name)
-		}
-		seen[p.Name] = true
 		s.Registry.Plugins = append(s.Registry.Plugins, p.Name)
 		if err := s.CPU.Add("plugin "+p.Name, p.Kernels...); err != nil {
 			return nil, err
@@ -93,6 +96,19 @@ func Join(plugins ...Plugin) (*Set, error) {
 		s.Exporters = append(s.Exporters, p.Exporters...)
 	}
 	return s, s.Pipeline.Check()
+}
+
+// Exporter finds the exporter for a file by its ending.
+func (s *Set) Exporter(path string) (*Exporter, error) {
+	ext := strings.ToLower(filepath.Ext(path))
+	var have []string
+	for _, e := range s.Exporters {
+		if e.Ext == ext {
+			return e, nil
+		}
+		have = append(have, e.Ext)
+	}
+	return nil, fmt.Errorf("%s: no exporter writes %q files; this program has %s", path, ext, strings.Join(have, ", "))
 }
 
 // Importer finds the importer for a file by its ending; a file without a known

@@ -6,10 +6,13 @@ package std
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 
+	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/importers/onnx"
 	"github.com/ssdc-go/ssdc/importers/text"
+	"github.com/ssdc-go/ssdc/internal/wholefile"
 	"github.com/ssdc-go/ssdc/ops"
 	opsonnx "github.com/ssdc-go/ssdc/ops/onnx"
 	"github.com/ssdc-go/ssdc/ops/ssm"
@@ -28,6 +31,7 @@ var Plugin = plugin.Plugin{
 	Ops:       Ops,
 	Passes:    Passes,
 	Importers: []*plugin.Importer{ONNX, Text},
+	Exporters: []*plugin.Exporter{WriteText},
 }
 
 // Ops is ONNX's operators, domain ai.onnx, followed by ssdc's own, domain ssm.
@@ -56,6 +60,16 @@ var ONNX = &plugin.Importer{
 			return nil, err
 		}
 		return &plugin.Source{Graph: m.Graph, Producer: m.Producer, Digest: m.Digest}, nil
+	},
+}
+
+// WriteText writes the text form. Large constants are printed by their digest.
+var WriteText = &plugin.Exporter{
+	Name: "text",
+	Doc:  "ssdc's text form (.ssd)",
+	Ext:  ".ssd",
+	Write: func(_ context.Context, path string, _ *ops.Table, g *graph.Graph) error {
+		return wholefile.Write(path, func(w io.Writer) error { return graph.Print(w, g) })
 	},
 }
 

@@ -348,6 +348,12 @@ func TestOpt(t *testing.T) {
 	if out := must(t, "run", path, "--random", "--shape", "B=3"); !strings.Contains(out, "float[3,4]") {
 		t.Errorf("run prints\n%s", out)
 	}
+	file := filepath.Join(t.TempDir(), "out.ssd")
+	must(t, "opt", path, "-o", file)
+	if got, _ := os.ReadFile(file); string(got) != once {
+		t.Errorf("opt -o wrote\n%s", got)
+	}
+	fails(t, 1, []string{"out.dot", "no exporter", ".ssd"}, "opt", path, "-o", filepath.Join(t.TempDir(), "out.dot"))
 	some := must(t, "opt", decode+"/model.onnx", "--pass", "canon")
 	if strings.Contains(some, "ssm.SSD") || !strings.Contains(must(t, "opt", decode+"/model.onnx"), "ssm.SSD") {
 		t.Error("opt --pass canon fuses, or opt does not")

@@ -195,6 +195,7 @@ func (a *app) backendsCommand() *cobra.Command {
 
 func (a *app) optCommand() *cobra.Command {
 	var names, bind []string
+	var out string
 	c := &cobra.Command{
 		Use:   "opt MODEL",
 		Short: "run passes and print the graph",
@@ -211,6 +212,15 @@ stdout, remarks on stderr. Without --pass the whole pipeline runs.`,
 			if err != nil {
 				return runner.Usagef("%s", strings.Replace(err.Error(), "--shape", "--bind", 1))
 			}
+			var exp *plugin.Exporter
+			if out != "" {
+				if exp, err = a.set.Exporter(out); err != nil {
+					return err
+				}
+				if err := wholefile.Check(out); err != nil {
+					return err
+				}
+			}
 			src, err := ssdc.Import(cmd.Context(), a.set, args[0], symbols)
 			if err != nil {
 				return err
@@ -224,10 +234,14 @@ stdout, remarks on stderr. Without --pass the whole pipeline runs.`,
 			for _, r := range c.Remarks {
 				fmt.Fprintln(cmd.ErrOrStderr(), r)
 			}
+			if exp != nil {
+				return exp.Write(cmd.Context(), out, a.set.Registry.Table, src.Graph)
+			}
 			return graph.Print(cmd.OutOrStdout(), src.Graph)
 		},
 	}
 	c.Flags().StringArrayVar(&names, "pass", nil, "run only this `PASS`; may repeat, in the order given")
+	c.Flags().StringVarP(&out, "output", "o", "", "write to `FILE`, in the format of its ending, instead of stdout")
 	c.Flags().StringArrayVar(&bind, "bind", nil, "fix symbolic lengths: `NAME=N`, as in batch=1,seq=512")
 	return c
 }
