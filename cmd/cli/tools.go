@@ -15,7 +15,9 @@ import (
 	"github.com/ssdc-go/ssdc/cmd/runner"
 	"github.com/ssdc-go/ssdc/conformance"
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/internal/wholefile"
 	"github.com/ssdc-go/ssdc/passes"
+	"github.com/ssdc-go/ssdc/plugin"
 )
 
 // Conformance is what conformance --json prints; keys are stable.
