@@ -22,7 +22,6 @@ import (
 
 // compileFlags are the options that compile and explain share.
 type compileFlags struct {
-	noOpt    bool
 	level    string
 	target   string
 	threads  int

@@ -66,7 +66,7 @@ func inferSSD(c *ops.Infer) error {
 	}
 	if h, ok := s.axes["H"].Const(); ok {
 		if g, ok := s.axes["G"].Const(); ok && (g == 0 || h%g != 0) {
-			return fmt.Errorf("H = %d heads cannot be divided among G = %d groups", h, g)
+			return fmt.Errorf("cannot divide H = %d heads among G = %d groups", h, g)
 		}
 	}
 	if c.Type(2).Rank() == 1 && !c.Has(1) {
@@ -97,7 +97,7 @@ func evalSSD(c *ops.Call) ([]*tensor.Tensor, error) {
 	B, L, H, P := xt.Shape[0], xt.Shape[1], xt.Shape[2], xt.Shape[3]
 	G, N := bt.Shape[2], bt.Shape[3]
 	if G == 0 || H%G != 0 {
-		return nil, fmt.Errorf("H = %d heads cannot be divided among G = %d groups", H, G)
+		return nil, fmt.Errorf("cannot divide H = %d heads among G = %d groups", H, G)
 	}
 	x, dt, a, bm, cm, d, z, bias, h0 := f64(c, 0), f64(c, 1), f64(c, 2), f64(c, 3), f64(c, 4), f64(c, 5), f64(c, 6), f64(c, 7), f64(c, 8)
 	logDecay := c.In[2].Rank() == 3
