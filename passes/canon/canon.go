@@ -35,9 +35,6 @@ type rewriteFn func(r *rewriter, n *graph.Node) *graph.Value
 
 // Run simplifies to a fixed point.
 func Run(c *passes.Context, g *graph.Graph) error {
-	if err := fixSymbols(c, g); err != nil {
-		return err
-	}
 	for range 20 { // each round is one sweep; real models need three or four
 		r := &rewriter{c: c, root: g}
 		if err := r.graph(g); err != nil {

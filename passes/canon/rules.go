@@ -17,7 +17,7 @@ func init() { // a literal would be an initialisation cycle through the rewriter
 		"Dropout":         {dropout},
 		"Cast":            {castNoop},
 		"CastLike":        {castNoop},
-		"Reshape":         {sameShape, reshapeReshape, reshapeCut},
+		"Reshape":         {sameShape, reshapeReshape},
 		"Flatten":         {sameShape},
 		"Squeeze":         {sameShape},
 		"Unsqueeze":       {sameShape, sinkExpand},

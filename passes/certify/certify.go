@@ -41,8 +41,10 @@ type Claim struct {
 	In  []Input
 	Old []*graph.Value
 	New []*graph.Value
-	// Sizes are the bindings to try; symbols not bound get a default.
-	Sizes []graph.Bindings
+	// Sizes are the bindings to try, which Along sets; symbols not bound get a
+	// default.
+	Sizes  []graph.Bindings
+	length graph.Dim // the length that Along bound
 	// Shrink maps axis lengths to smaller ones, to keep the check cheap where
 	// an axis is a plain batch axis (heads, channels). When the shrunk region
 	// does not evaluate, the full size is used.
@@ -68,7 +70,7 @@ func Check(ctx context.Context, t *ops.Table, cache map[string]any, c *Claim) er
 		for _, v := range r.g.Constants() {
 			fmt.Fprint(h, v.Known)
 		}
-		fmt.Fprint(h, c.Sizes, c.Shrink, c.Multiple, c.Tol, r.kinds)
+		fmt.Fprint(h, c.Sizes, c.length, c.Shrink, c.Multiple, c.Tol, r.kinds)
 		key = "certify:" + string(h.Sum(nil))
 		if e, ok := cache[key]; ok {
 			err, _ := e.(error)

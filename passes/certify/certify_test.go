@@ -99,11 +99,11 @@ const chunks = `graph c (float[L] x) => (float[L] old, float[L] new)
 func TestCannotEvaluate(t *testing.T) {
 	tab := table(t)
 	c := claim(t, tab, chunks)
-	c.Sizes = certify.Bindings(graph.Sym("L"), 3)
+	c.Along(graph.Sym("L"), 3)
 	if err := certify.Check(context.Background(), tab, nil, c); !certify.CannotEvaluate(err) {
 		t.Errorf("3 tokens in chunks of 4: error %v", err)
 	}
-	c.Sizes = certify.Bindings(graph.Sym("L"), 4, 12)
+	c.Along(graph.Sym("L"), 4, 12)
 	if err := certify.Check(context.Background(), tab, nil, c); err != nil {
 		t.Errorf("whole chunks: %v", err)
 	}
@@ -215,13 +215,13 @@ func TestReach(t *testing.T) {
   float[L] new = Identity-13 (x)
 }`
 	c := claim(t, tab, late)
-	c.Sizes = certify.Bindings(graph.Sym("L"), 1, 6)
+	c.Along(graph.Sym("L"), 1, 6)
 	var m *certify.Mismatch
 	if err := certify.Check(context.Background(), tab, nil, c); !errors.As(err, &m) || m.Trial != 2 {
 		t.Errorf("a change at token 40: error %v", err)
 	}
 	c = claim(t, tab, strings.Replace(late, "{40}", "{5000}", 1))
-	c.Sizes = certify.Bindings(graph.Sym("L"), 1, 6)
+	c.Along(graph.Sym("L"), 1, 6)
 	if err := certify.Check(context.Background(), tab, nil, c); err == nil || !strings.Contains(err.Error(), "5000") {
 		t.Errorf("a change at token 5000: error %v", err)
 	}
@@ -238,5 +238,17 @@ func TestCloser(t *testing.T) {
 		if got := certify.Closer(c.a, c.b); got != c.want {
 			t.Errorf("Closer(%v, %v) = %v, want %v", c.a, c.b, got, c.want)
 		}
+	}
+}
+
+// TestAlong: a length that is an expression becomes the next that it can be.
+func TestAlong(t *testing.T) {
+	var c certify.Claim
+	c.Along(graph.D(256).Mul(graph.Sym("blocks")), 3, 640)
+	if len(c.Sizes) != 2 || c.Sizes[0]["blocks"] != 1 || c.Sizes[1]["blocks"] != 3 {
+		t.Errorf("sizes %v", c.Sizes)
+	}
+	if c.Along(graph.D(8), 3); len(c.Sizes) != 0 {
+		t.Errorf("sizes %v of a length that is fixed", c.Sizes)
 	}
 }

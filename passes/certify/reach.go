@@ -2,7 +2,6 @@ package certify
 
 import (
 	"fmt"
-	"maps"
 	"math"
 
 	"github.com/ssdc-go/ssdc/graph"
@@ -128,11 +127,13 @@ func (c *Claim) further(r reach) ([]graph.Bindings, error) {
 	}
 	longest := int64(0)
 	for _, b := range sizes {
-		for _, n := range b {
-			longest = max(longest, n)
+		n, err := c.length.Eval(b)
+		if err != nil {
+			return nil, err
 		}
+		longest = max(longest, n)
 	}
-	if longest == 0 || r.length <= longest {
+	if c.length.IsConst() || r.length <= longest {
 		return sizes, nil
 	}
 	if r.length > MaxReach {
@@ -142,11 +143,7 @@ func (c *Claim) further(r reach) ([]graph.Bindings, error) {
 	if c.Multiple > 1 {
 		n = (n + c.Multiple - 1) / c.Multiple * c.Multiple
 	}
-	b := maps.Clone(sizes[len(sizes)-1])
-	for s := range b {
-		b[s] = n
-	}
-	return append(sizes[:len(sizes):len(sizes)], b), nil
+	return append(sizes[:len(sizes):len(sizes)], bind(c.length, n)), nil
 }
 
 // sampling is how inputs are drawn in one evaluation.

@@ -198,7 +198,11 @@ func (r *region) concrete(t *ops.Table, size graph.Bindings, shrink map[int64]in
 				if n, ok := size[s]; ok {
 					b.with[s] = graph.D(n)
 				} else if _, ok := b.with[s]; !ok {
-					b.with[s] = graph.D(int64(2 + len(b.with)))
+					n := int64(1) // 256*blocks is long enough with one block
+					if _, bare := d.AsSym(); bare {
+						n = int64(2 + len(b.with))
+					}
+					b.with[s] = graph.D(n)
 				}
 			}
 		}

@@ -1,42 +1,45 @@
 package certify
 
 import (
+	"maps"
+	"sort"
+
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
 )
 
-// Bindings makes one binding per length of l: its symbol is set so that l is
-// the smallest possible length not below the one asked for.
-func Bindings(l graph.Dim, lengths ...int64) []graph.Bindings {
-	syms := l.Symbols()
-	if len(syms) == 0 {
-		return []graph.Bindings{{}}
-	}
-	var out []graph.Bindings
+// Along sets the sizes to try: the length l becomes each of lengths, or the
+// next that it can be when it is an expression such as 256*blocks.
+func (c *Claim) Along(l graph.Dim, lengths ...int64) {
+	c.length, c.Sizes = l, nil
 	for _, n := range lengths {
-		b := graph.Bindings{}
-		for _, s := range syms {
-			b[s] = n
-		}
-		if s, scale, offset, ok := l.Affine(); ok {
-			b[s] = max(1, (n-offset+scale-1)/scale)
-		}
-		if len(out) == 0 || out[len(out)-1][syms[0]] != b[syms[0]] {
-			out = append(out, b)
+		b := bind(l, n)
+		if last := len(c.Sizes) - 1; b != nil && (last < 0 || !maps.Equal(c.Sizes[last], b)) {
+			c.Sizes = append(c.Sizes, b)
 		}
 	}
-	return out
 }
 
-// Smallest binds every symbol of a type to 1.
-func Smallest(t graph.Type) []graph.Bindings {
-	b := graph.Bindings{}
-	for _, d := range t.Shape {
-		for _, s := range d.Symbols() {
-			b[s] = 1
+// bind gives the symbols of l, all alike, the least value from 1 on that makes
+// l at least n; nil when l has no symbol.
+func bind(l graph.Dim, n int64) graph.Bindings {
+	at := func(v int64) (graph.Bindings, int64) {
+		b := graph.Bindings{}
+		for _, s := range l.Symbols() {
+			b[s] = v
 		}
+		k, err := l.Eval(b)
+		if err != nil {
+			k = v
+		}
+		return b, k
 	}
-	return []graph.Bindings{b}
+	if b, _ := at(1); len(b) == 0 {
+		return nil
+	}
+	v := 1 + sort.Search(int(n), func(i int) bool { _, k := at(int64(i) + 1); return k >= n })
+	b, _ := at(int64(v))
+	return b
 }
 
 // Shrinker maps large axis lengths to small distinct ones, for certification.

@@ -97,7 +97,7 @@ func (v *conv) rewrite() {
 		cl.In = append(cl.In, certify.Input{Value: state})
 	}
 	l := x.Type.Shape[2]
-	cl.Sizes = certify.Bindings(l, 2, 9)
+	cl.Along(l, 2, 9)
 	sh := certify.NewShrinker(l)
 	sh.To(C, 3)
 	cl.Shrink = sh.Map

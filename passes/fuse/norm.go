@@ -159,7 +159,12 @@ func (m *norm) rewrite(c *passes.Context, g *graph.Graph) {
 	_, group := last(m.inner.Type)
 	_, width := last(m.y.Type)
 	attrs := graph.Attrs{"epsilon": float32(m.eps)}
-	cl := &certify.Claim{Old: []*graph.Value{m.y}, In: []certify.Input{{Value: m.w}}, Sizes: certify.Smallest(m.y.Type)}
+	cl := &certify.Claim{Old: []*graph.Value{m.y}, In: []certify.Input{{Value: m.w}}}
+	if group == width {
+		sh := certify.NewShrinker()
+		sh.To(width, 5)
+		cl.Shrink = sh.Map
+	}
 	_, flat := layout.Path(m.inner)
 	if gate := op(flat, "Mul"); gate != nil && flat.Type.Equal(m.y.Type) {
 		for _, p := range pair(gate) {

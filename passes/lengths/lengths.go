@@ -28,6 +28,9 @@ var Pass = &passes.Pass{
 		}
 		p := &prober{t: c.Table, g: g}
 		p.symbols()
+		if err := p.forced(c); err != nil {
+			return err
+		}
 		if len(p.syms) == 0 || p.runs(p.ones(2)) == nil && p.runs(p.odd()) == nil {
 			return nil // general lengths work
 		}

@@ -87,7 +87,7 @@ func (s *scan) claim(m *graph.Node, roots ...*graph.Value) *certify.Claim {
 		cl.In = append(cl.In, certify.Input{Value: v, Kind: k})
 	}
 	x := m.In[s.x].Type.Shape
-	cl.Sizes = certify.Bindings(x[1], 5)
+	cl.Along(x[1], 5)
 	sh := certify.NewShrinker(x[1])
 	if bs := m.In[3].Type.Shape; len(x) == 4 {
 		h, g := x[2], bs[2]

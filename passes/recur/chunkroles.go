@@ -105,11 +105,11 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 		n.Attrs["chunk_size"] = k
 	}
 	cl := &certify.Claim{
-		In:    []certify.Input{{Value: x, Kind: certify.Any}, {Value: r.root, Kind: certify.LogDecay}, {Value: rootOf(bs, bv), Kind: certify.Any}, {Value: rootOf(cs, cv), Kind: certify.Any}},
-		Old:   []*graph.Value{y},
-		New:   []*graph.Value{layout.Reshape(bb, n.Out[0], y.Type.Shape)},
-		Sizes: certify.Bindings(a[1], r.lengths()...),
+		In:  []certify.Input{{Value: x, Kind: certify.Any}, {Value: r.root, Kind: certify.LogDecay}, {Value: rootOf(bs, bv), Kind: certify.Any}, {Value: rootOf(cs, cv), Kind: certify.Any}},
+		Old: []*graph.Value{y},
+		New: []*graph.Value{layout.Reshape(bb, n.Out[0], y.Type.Shape)},
 	}
+	cl.Along(a[1], r.lengths()...)
 	if past != nil {
 		cl.In = append(cl.In, certify.Input{Value: past, Kind: certify.Any})
 	}
@@ -124,7 +124,8 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 	err := certify.Rewrite(r.c, ruleChunked, cl)
 	if q, ok := r.q.Const(); ok && certify.CannotEvaluate(err) {
 		// The form may only exist for whole chunks: elsewhere the graph cannot run.
-		cl.Sizes, cl.Multiple = certify.Bindings(a[1], q, 3*q), q
+		cl.Along(a[1], q, 3*q)
+		cl.Multiple = q
 		err = certify.Rewrite(r.c, ruleChunked, cl)
 	}
 	return err

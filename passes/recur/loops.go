@@ -259,7 +259,8 @@ func outside(n *graph.Node, f func(*graph.Value)) {
 
 // claim fills in what every assignment shares.
 func (l *loop) claim(b *graph.Builder, n *graph.Node, in []certify.Input) *certify.Claim {
-	cl := &certify.Claim{In: append(in, certify.Input{Value: l.init}), Sizes: certify.Bindings(l.length(), 1, 6)}
+	cl := &certify.Claim{In: append(in, certify.Input{Value: l.init})}
+	cl.Along(l.length(), 1, 6)
 	y := n.Out[0]
 	if l.timeFirst {
 		perm := []int64{1, 0, 2, 3}

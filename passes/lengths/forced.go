@@ -1,38 +1,25 @@
-package canon
+package lengths
 
 import (
-	"slices"
-
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/passes"
 )
 
-// An exporter that saw a batch of 1 may write it into a shape while the inputs
-// still say "batch". Such a model runs with a batch of 1 only, and its shapes
-// make no sense to any pass until they say so.
+// Some nodes say by themselves that a symbol is 1: a Reshape of b*k elements
+// to exactly k, or [b,L] beside [1,b*L]. That needs no probing, and the remark
+// can name the node.
 
-const ruleSymbol = "fixed length"
-
-// fixSymbols binds symbols to 1 where nothing else can run.
-func fixSymbols(c *passes.Context, g *graph.Graph) error {
-	for range 8 { // one symbol each
-		sym, at := forcedSymbol(g)
+// forced states the symbols that single nodes fix.
+func (p *prober) forced(c *passes.Context) error {
+	for range len(p.syms) {
+		sym, at := forcedSymbol(p.g)
 		if sym == "" {
 			return nil
 		}
-		with := map[string]graph.Dim{sym: graph.D(1)}
-		for _, v := range g.Inputs {
-			shape := slices.Clone(v.Type.Shape) // other types may share it
-			for i, d := range shape {
-				shape[i] = d.Subst(with)
-			}
-			v.Type.Shape = shape
-		}
-		if err := ops.InferGraph(c.Table, g); err != nil {
+		if err := p.state(c, sym, graph.D(1), "1: "+at.String()+" allows no other length"); err != nil {
 			return err
 		}
-		c.Done(ruleSymbol, at.Out[0], sym+" is 1: "+at.String()+" allows no other length")
 	}
 	return nil
 }
@@ -117,4 +104,12 @@ func ratio(p, q graph.Dim) string {
 	}
 	s, _ := d.AsSym()
 	return s
+}
+
+func product(ds []graph.Dim) graph.Dim {
+	p := graph.D(1)
+	for _, d := range ds {
+		p = p.Mul(d)
+	}
+	return p
 }
