@@ -132,6 +132,14 @@ func (p *progress) observe(s *passes.Pass, g *graph.Graph, _ bool, took time.Dur
 	fmt.Fprintf(p.w, "%6.1fs  %-12s %5.1fs  %d nodes\n", time.Since(p.start).Seconds(), s.Name, took.Seconds(), len(g.Nodes))
 }
 
+// step announces what follows the passes.
+func (p *progress) step(what string) {
+	if time.Since(p.start) >= time.Second {
+		p.shown = true
+		fmt.Fprintf(p.w, "%6.1fs  %s\n", time.Since(p.start).Seconds(), what)
+	}
+}
+
 func (p *progress) done() {
 	if p.shown {
 		fmt.Fprintf(p.w, "%6.1fs  compiled\n", time.Since(p.start).Seconds())

@@ -173,6 +173,7 @@ ssdc explain; --require-fusion turns a miss into an error.`,
 			if err != nil {
 				return err
 			}
+			p.step("writing " + out)
 			if err := c.Write(out); err != nil {
 				return err
 			}

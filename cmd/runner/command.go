@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ssdc-go/ssdc/backends/cpu/isa"
 )
 
 // Exit codes: 0 success, 1 the command failed, 2 the command line is wrong.
@@ -94,6 +96,10 @@ func None(cmd *cobra.Command, args []string) error {
 
 // Execute runs a command tree, prints its error and returns the exit code.
 func Execute(ctx context.Context, root *cobra.Command) int {
+	if err := isa.EnvError(); err != nil { // rather than run on kernels that were not asked for
+		fmt.Fprintf(root.ErrOrStderr(), "%s: %v\n", root.Name(), err)
+		return exitUsage
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0

@@ -142,11 +142,6 @@ func (s *simd) op2(ins func(...operand.Op), a, b operand.Op) reg.VecVirtual {
 	return r
 }
 
-// op2n is op2 for the instructions avo declares with fixed operands.
-func (s *simd) op2n(ins func(b, a, dst operand.Op), a, b operand.Op) reg.VecVirtual {
-	return s.op2(func(o ...operand.Op) { ins(o[0], o[1], o[2]) }, a, b)
-}
-
 func (s *simd) add(a, b operand.Op) reg.VecVirtual { return s.op2(VADDPS, a, b) }
 func (s *simd) sub(a, b operand.Op) reg.VecVirtual { return s.op2(VSUBPS, a, b) }
 func (s *simd) mul(a, b operand.Op) reg.VecVirtual { return s.op2(VMULPS, a, b) }
