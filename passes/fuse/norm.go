@@ -92,7 +92,10 @@ func last(t graph.Type) (int, graph.Dim) {
 	return t.Rank(), t.Shape[t.Rank()-1]
 }
 
-const ruleNorm = "RMSNormalization"
+const (
+	ruleNorm  = "RMSNormalization"
+	ruleGated = "ssm.GatedRMSNorm"
+)
 
 // normalised matches x*Reciprocal(Sqrt(mean(x^2)+eps)) and x/Sqrt(mean(x^2)+eps).
 // Without a match x is nil, and why says what a look-alike does differently.
@@ -179,7 +182,7 @@ func (m *norm) rewrite(c *passes.Context, g *graph.Graph) {
 				attrs["group_size"] = gs
 				cl.In = append(cl.In, certify.Input{Value: p[0]}, certify.Input{Value: s.In[0]})
 				v := b.SSM("GatedRMSNorm", attrs, p[0], s.In[0], m.w)
-				finish(c, b, "ssm.GatedRMSNorm", cl, v)
+				finish(c, b, ruleGated, cl, v)
 				return
 			}
 		}

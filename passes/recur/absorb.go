@@ -26,15 +26,26 @@ var Absorb = &passes.Pass{
 			default:
 				continue
 			}
-			for _, f := range []func() error{s.timeStep, s.softplus, s.skip, s.gate} {
-				if err := f(); err != nil {
-					c.Miss("absorb into "+n.Op.Domain+"."+n.Op.Name, s.n.Out[0], 1, 2, "%v", err)
+			for _, a := range []struct {
+				rule string
+				try  func() error
+			}{{ruleDT, s.timeStep}, {ruleSoftplus, s.softplus}, {ruleSkip, s.skip}, {ruleGate, s.gate}} {
+				if err := a.try(); err != nil {
+					c.Miss(a.rule, s.n.Out[0], 1, 2, "%v", err)
 				}
 			}
 		}
 		return nil
 	},
 }
+
+// The names of what Absorb does, in remarks.
+const (
+	ruleDT       = "absorb dt"
+	ruleSoftplus = "absorb softplus"
+	ruleSkip     = "absorb D"
+	ruleGate     = "absorb z"
+)
 
 // scan is a scan node being improved, with the input positions of its roles.
 type scan struct {
@@ -166,7 +177,7 @@ func (s *scan) timeStep() error {
 			}
 			cl := s.claim(m, x0, dt, a0)
 			s.outputs(cl, m, 0)
-			return s.commit("absorb dt", cl, m)
+			return s.commit(ruleDT, cl, m)
 		}
 	}
 	for i, t := range x.Def.In {
@@ -223,7 +234,7 @@ func (s *scan) softplus() error {
 	}
 	cl := s.claim(m, roots...)
 	s.outputs(cl, m, 0)
-	return s.commit("absorb softplus", cl, m)
+	return s.commit(ruleSoftplus, cl, m)
 }
 
 // skip: y + D*x.
@@ -269,7 +280,7 @@ func (s *scan) skip() error {
 			return b.Err
 		}
 		s.outputs(cl, m, 1)
-		return s.commit("absorb D", cl, m)
+		return s.commit(ruleSkip, cl, m)
 	}
 	return why
 }
@@ -306,5 +317,5 @@ func (s *scan) gate() error {
 		return b.Err
 	}
 	s.outputs(cl, m, 1)
-	return s.commit("absorb z", cl, m)
+	return s.commit(ruleGate, cl, m)
 }

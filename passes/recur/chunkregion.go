@@ -59,7 +59,7 @@ func (r *chunkRegion) find(nodes []*graph.Node) {
 		}
 		if bad := notInRegion(n); bad != "" {
 			if cuts == 0 { // else the certificate's reason says more
-				why = fmt.Sprintf("%s stands inside: %s", n, bad)
+				why = fmt.Sprintf("%s stands between the decays and y: %s, which no scan has", n, bad)
 			}
 			break
 		}

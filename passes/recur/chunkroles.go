@@ -2,6 +2,7 @@ package recur
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes/certify"
@@ -29,11 +30,15 @@ func (r *chunkRegion) try(y *graph.Value, exits []*graph.Value) error {
 			past = p
 		} else {
 			d := ch[len(ch)-1]
-			return fmt.Errorf("operand %q %s is neither a sequence [B,L,..] nor a state [B,H,P,N]", d.Name, d.Type)
+			return fmt.Errorf("operand %q %s of the form is neither a sequence [B,L,...] with the decay's B and L, %s, nor a state [B,H,P,N]", d.Name, d.Type, r.root.Type)
 		}
 	}
 	if len(seq) != 3 {
-		return fmt.Errorf("found %d sequence operands; expected x, B and C", len(seq))
+		var names []string
+		for _, s := range seq {
+			names = append(names, fmt.Sprintf("%q %s", s[0].Name, s[0].Type))
+		}
+		return fmt.Errorf("y is computed from %d sequences beside the decay (%s); expected three: x, B and C", len(seq), strings.Join(names, ", "))
 	}
 	var last error
 	for _, p := range [][3]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {

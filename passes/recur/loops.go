@@ -27,7 +27,10 @@ func loops(c *passes.Context, g *graph.Graph) error {
 		}
 		l := &loop{c: c, g: g, n: n}
 		if err := l.rewrite(); err != nil {
-			c.Miss(l.rule(), firstOut(n), 1, 3, "%v", err)
+			if why := l.notAffine(); why != "" {
+				err = fmt.Errorf("%s; expected state*decay + update", why)
+			}
+			c.Miss(l.rule(), firstOut(n), 1, 3, "%s: %v", n, err)
 		}
 	}
 	return nil
@@ -48,6 +51,7 @@ type loop struct {
 	n     *graph.Node
 	init  *graph.Value // initial state
 	final *graph.Value // final state, or nil when unused
+	slot  int          // position among the carried values
 	y     *graph.Value
 	seqs  []*graph.Value
 	pars  []*graph.Value
@@ -77,7 +81,7 @@ func (l *loop) rewrite() error {
 			if l.init != nil {
 				return fmt.Errorf("%q and %q are both carried; expected one state", l.init.Name, v.Name)
 			}
-			l.init, l.final = v, l.n.Output(i)
+			l.init, l.final, l.slot = v, l.n.Output(i), i
 		}
 	}
 	if l.init == nil {
@@ -120,6 +124,22 @@ func (l *loop) isState(i int) bool {
 	return false
 }
 
+// notAffine names what makes the new state more than decay*state + update.
+func (l *loop) notAffine() string {
+	body := l.n.Body("body")
+	if l.init == nil || body == nil {
+		return ""
+	}
+	in, out := l.slot, l.slot
+	if l.n.Op.Name == "Loop" {
+		in, out = in+2, out+1
+	}
+	if in >= len(body.Inputs) || out >= len(body.Outputs) {
+		return ""
+	}
+	return notAffine(body.Inputs[in], body.Outputs[out])
+}
+
 // runsThrough: the condition never stops the loop.
 func (l *loop) runsThrough() error {
 	body := l.n.Body("body")
@@ -131,7 +151,7 @@ func (l *loop) runsThrough() error {
 		cond = cond.Def.In[0]
 	}
 	if cond != body.Inputs[1] && (cond.Const == nil || cond.Const.IntAt(0) == 0) {
-		return fmt.Errorf("the loop may stop early: its condition %q is computed in the body", cond.Name)
+		return fmt.Errorf("the loop may stop early: its condition %q is computed in the body; a scan runs over the whole sequence", cond.Name)
 	}
 	if l.n.Input(0) == nil {
 		return fmt.Errorf("the loop has no trip count")
@@ -292,7 +312,7 @@ func (l *loop) ssd() error {
 		}
 	}
 	if len(wide) != 3 || len(narrow) == 0 || len(narrow) > 2 {
-		return fmt.Errorf("%d sequences [B,L,H,.] and %d [B,L,H] are read; expected x, B, C and dt", len(wide), len(narrow))
+		return fmt.Errorf("%d sequences [B,L,H,.] and %d [B,L,H] of as many steps as the trip count, %s, are read; expected x, B, C and dt", len(wide), len(narrow), L)
 	}
 	last := fmt.Errorf("the sequences do not have the shapes of x, B and C")
 	for _, p := range [][3]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
@@ -357,7 +377,7 @@ func (l *loop) selective() error {
 	sh := l.init.Type.Shape
 	D, N := sh[1], sh[2]
 	if len(l.seqs) != 4 {
-		return fmt.Errorf("%d sequences are read; expected u, dt, B and C", len(l.seqs))
+		return fmt.Errorf("%d sequences of %s steps, the trip count, are read; expected u, dt, B and C", len(l.seqs), l.length())
 	}
 	last := fmt.Errorf("the sequences do not have the shapes of u, dt [B,L,D] and B, C [B,L,N], or no parameter is A [D,N]")
 	for i, u := range l.seqs {

@@ -84,12 +84,12 @@ func (s *step) rewrite() error {
 	var rows, cols, scales []*graph.Value // longer than 1 on P (or D), on N, on neither
 	for _, f := range factors(s.update) {
 		if f.Type.Rank() != rank {
-			return fmt.Errorf("factor %q of the update is %s; expected %d axes", f.Name, f.Type, rank)
+			return fmt.Errorf("factor %q of the update is %s; expected the %d axes of the state, short ones of length 1", f.Name, f.Type, rank)
 		}
 		p, n := f.Type.Shape[rank-2], f.Type.Shape[rank-1]
 		switch {
 		case !p.Is(1) && !n.Is(1):
-			return fmt.Errorf("factor %q %s of the update has both state axes: not an outer product", f.Name, f.Type)
+			return fmt.Errorf("factor %q %s of the update is long on both axes of the state; expected an outer product of x, along the channels, and B, along N", f.Name, f.Type)
 		case !n.Is(1):
 			cols = append(cols, f)
 		case !p.Is(1):
@@ -99,7 +99,7 @@ func (s *step) rewrite() error {
 		}
 	}
 	if len(cols) != 1 || len(rows) == 0 {
-		return fmt.Errorf("the update has %d factors along N and %d along the channels; expected B and x", len(cols), len(rows))
+		return fmt.Errorf("the update %q has %d factors along N and %d along the channels; expected B alone and x", s.update.Name, len(cols), len(rows))
 	}
 	y, cv, err := s.readout()
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *step) readout() (y, c *graph.Value, err error) {
 			}
 		}
 	}
-	return nil, nil, fmt.Errorf("the new state is not contracted with C")
+	return nil, nil, fmt.Errorf("the new state %q is not contracted with C; expected y to read it by ReduceSum, MatMul or Einsum over N, not the old state", s.next.Name)
 }
 
 // layouts lists v and its reshapes and transposes.
@@ -178,12 +178,12 @@ func (s *step) ssd(rows, scales []*graph.Value, bv, cv, y *graph.Value) error {
 	one := graph.D(1)
 	b := s.c.Builder(s.g, s.next.Def.From)
 	if l := s.log.Type.Shape; !l[2].Is(1) || !l[3].Is(1) {
-		return fmt.Errorf("the log decay is %s; expected one per head [B,H,1,1]", s.log.Type)
+		return fmt.Errorf("the log decay %q is %s; expected one number per head [B,H,1,1], a decay per channel is no SSD", s.log.Name, s.log.Type)
 	}
 	broots, g := withN(bv, B, N, H)
 	croots, g2 := withN(cv, B, N, H)
 	if broots == nil || croots == nil || g != g2 {
-		return fmt.Errorf("operands B %s and C %s are not [B,G,N] with G dividing %s heads", bv.Type, cv.Type, H)
+		return fmt.Errorf("operands B %q %s and C %q %s are not [B,G,N] with G dividing %s heads", bv.Name, bv.Type, cv.Name, cv.Type, H)
 	}
 	x := multiply(b, rows)
 	cl := &certify.Claim{In: []certify.Input{{Value: broots}, {Value: croots}, {Value: s.state}}}
@@ -280,7 +280,7 @@ func (s *step) selective(rows []*graph.Value, bv, cv, y *graph.Value) error {
 		}
 	}
 	if dt == nil || len(rest) == 0 {
-		return fmt.Errorf("no factor dt is shared by the decay and the update")
+		return fmt.Errorf("the log decay %q and the update %q share no factor dt; expected A*dt and dt*B*u", s.log.Name, s.update.Name)
 	}
 	if layout.Numel(a) != layout.Product(D, N) {
 		return fmt.Errorf("the parameter A is %s; expected [D,N]", a.Type)
