@@ -17,10 +17,10 @@ func init() { // a literal would be an initialisation cycle through the rewriter
 		"Dropout":         {dropout},
 		"Cast":            {castNoop},
 		"CastLike":        {castNoop},
-		"Reshape":         {sameShape, reshapeReshape},
-		"Flatten":         {sameShape},
-		"Squeeze":         {sameShape},
-		"Unsqueeze":       {sameShape, sinkExpand},
+		"Reshape":         {sameShape, reshapeBack, reshapeReshape},
+		"Flatten":         {sameShape, reshapeBack},
+		"Squeeze":         {sameShape, reshapeBack},
+		"Unsqueeze":       {sameShape, reshapeBack, sinkExpand},
 		"Expand":          {sameShape, expandExpand},
 		"Tile":            {sameShape, tileToExpand},
 		"Slice":           {sameShape, slicePad, sinkSlice, forwardSlice},
@@ -71,6 +71,23 @@ func sameShape(_ *rewriter, n *graph.Node) *graph.Value {
 	a, b := n.In[0].Type, n.Out[0].Type
 	if a.Ranked() && b.Ranked() && a.Equal(b) {
 		return n.In[0]
+	}
+	return nil
+}
+
+// reshapeBack: two reshapes that end where they began.
+func reshapeBack(_ *rewriter, n *graph.Node) *graph.Value {
+	inner := n.In[0].Def
+	if inner == nil || inner.Op.Domain != "" {
+		return nil
+	}
+	switch inner.Op.Name {
+	case "Reshape", "Squeeze", "Unsqueeze", "Flatten":
+	default:
+		return nil
+	}
+	if v := inner.In[0]; v.Type.Ranked() && n.Out[0].Type.Ranked() && v.Type.Equal(n.Out[0].Type) {
+		return v
 	}
 	return nil
 }

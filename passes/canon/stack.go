@@ -112,7 +112,7 @@ func coversBut(data, u graph.Type, at map[int]int64) bool {
 // whose other components count 0, 1, 2... along their own axis.
 func scatterNDAt(data graph.Type, indices *graph.Value, u graph.Type) map[int]int64 {
 	grid := indices.Type.Shape
-	if len(grid) == 0 {
+	if len(grid) == 0 || data.Rank() == 0 {
 		return nil
 	}
 	if grid[len(grid)-1].Is(1) { // one tuple (k): the slice k of axis 0
@@ -227,16 +227,15 @@ func source(v *graph.Value, axis int, lo, hi int64) (*graph.Value, int64, int64)
 	for v.Def != nil {
 		n := v.Def
 		switch {
+		case !allRanked(n.In):
+			return v, lo, hi
 		case n.Op.Is("", "Concat") && concatAxis(n) == axis:
 			off := int64(0)
 			var piece *graph.Value
 			for _, p := range n.In {
-				size := int64(math.MaxInt64) // unknown: the rest of the axis
-				if k, ok := p.Type.Shape[axis].Const(); ok {
-					size = k
-				}
-				if size == math.MaxInt64 {
-					break
+				size, ok := p.Type.Shape[axis].Const()
+				if !ok {
+					break // what follows stands at an unknown place
 				}
 				if lo >= off && hi <= off+size {
 					piece = p
@@ -259,6 +258,15 @@ func source(v *graph.Value, axis int, lo, hi int64) (*graph.Value, int64, int64)
 		}
 	}
 	return v, lo, hi
+}
+
+func allRanked(vs []*graph.Value) bool {
+	for _, v := range vs {
+		if v != nil && !v.Type.Ranked() {
+			return false
+		}
+	}
+	return true
 }
 
 // sliceRange reads a Slice of one axis of static length, with step 1.
@@ -388,6 +396,7 @@ func (r *rewriter) entry(b *graph.Builder, v *graph.Value, axis int, keep bool, 
 	return r.squeezed(b, v, axis)
 }
 
+// squeezed reshapes the axis away.
 func (r *rewriter) squeezed(b *graph.Builder, v *graph.Value, axis int) *graph.Value {
 	shape := slices.Delete(slices.Clone(v.Type.Shape), axis, axis+1)
 	return b.Op("Reshape", nil, v, r.dims(b, shape, v))

@@ -47,7 +47,7 @@ func matchConvStep(c *passes.Context, g *graph.Graph, n *graph.Node) *convStep {
 		}
 		roll := op(cat.In[0], "Slice")
 		C, K := next.Type.Shape[1], next.Type.Shape[2]
-		if roll == nil || roll.In[0].Type.Rank() != 3 || !cat.In[1].Type.Shape[2].Is(1) || layout.Numel(w) != C.Mul(K) {
+		if roll == nil || roll.In[0].Type.Rank() != 3 || cat.In[1].Type.Rank() != 3 || !cat.In[1].Type.Shape[2].Is(1) || layout.Numel(w) != C.Mul(K) {
 			continue
 		}
 		s := &convStep{c: c, g: g, next: next, past: roll.In[0], x: cat.In[1], weight: w, y: n.Out[0], activation: "none"}

@@ -49,6 +49,7 @@ func Product(ds ...graph.Dim) graph.Dim {
 	return p
 }
 
+// Numel is the number of elements.
 func Numel(v *graph.Value) graph.Dim { return Product(v.Type.Shape...) }
 
 // Reshape gives v another shape of as many elements, or v itself.
