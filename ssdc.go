@@ -263,14 +263,21 @@ func (c *Compiled) Write(path string) error {
 	})
 }
 
-// neededPlugins lists plugins, other than the standard one, whose operators the graph uses.
+// neededPlugins lists plugins, other than the standard one, whose operators the
+// graph uses or whose kernels the plan chose.
 func (c *Compiled) neededPlugins() []string {
 	need := map[string]bool{}
-	c.Plan.Graph.Walk(func(n *graph.Node) {
-		if p, ok := strings.CutPrefix(c.set.Registry.Table.Source(n.Op), "plugin "); ok && p != std.Plugin.Name {
+	add := func(source string) {
+		if p, ok := strings.CutPrefix(source, "plugin "); ok && p != std.Plugin.Name {
 			need[p] = true
 		}
-	})
+	}
+	c.Plan.Graph.Walk(func(n *graph.Node) { add(c.set.Registry.Table.Source(n.Op)) })
+	if c.Plan.Target.Name == c.set.CPU.Name() {
+		for i, n := range c.Plan.Graph.Nodes {
+			add(c.set.CPU.Source(n, c.Plan.Kernels[i]))
+		}
+	}
 	return sortedKeys(need)
 }
 

@@ -89,6 +89,15 @@ func (b *Backend) KernelFor(n *graph.Node, t backends.Target) (string, error) {
 	return "", why
 }
 
+// Source says who defined the kernel of that name that n runs on; "" when there
+// is no such kernel.
+func (b *Backend) Source(n *graph.Node, kernel string) string {
+	if k := b.kernels.named(n, kernel); k != nil {
+		return b.kernels.source[k.Op.String()+"/"+k.Name]
+	}
+	return ""
+}
+
 // Compile implements backends.Backend.
 func (b *Backend) Compile(g *graph.Graph, t backends.Target) (*backends.Plan, error) {
 	if err := g.Verify(); err != nil {
