@@ -46,8 +46,9 @@ type dtypeInfo struct {
 	bits int
 }
 
-// Names follow ONNX's textual syntax ("float", "int64", "float16", ...).
-var dtypes = map[DType]dtypeInfo{
+// Names follow ONNX's textual syntax ("float", "int64", "float16", ...). An
+// array, since reference implementations ask for sizes once per element.
+var dtypes = [256]dtypeInfo{
 	Undefined: {"undefined", 0},
 	Float32:   {"float", 32}, Float64: {"double", 64}, Float16: {"float16", 16}, BFloat16: {"bfloat16", 16},
 	Uint8: {"uint8", 8}, Uint16: {"uint16", 16}, Uint32: {"uint32", 32}, Uint64: {"uint64", 64},
@@ -62,7 +63,7 @@ var dtypes = map[DType]dtypeInfo{
 
 // String returns ONNX's textual name of d: "float", "int64", "bfloat16", ...
 func (d DType) String() string {
-	if i, ok := dtypes[d]; ok {
+	if i := dtypes[d]; i.name != "" {
 		return i.name
 	}
 	return fmt.Sprintf("dtype(%d)", uint8(d))
@@ -71,8 +72,8 @@ func (d DType) String() string {
 // ParseDType is the inverse of String.
 func ParseDType(s string) (DType, bool) {
 	for d, i := range dtypes {
-		if i.name == s && d != Undefined {
-			return d, true
+		if i.name == s && s != "" && DType(d) != Undefined {
+			return DType(d), true
 		}
 	}
 	return Undefined, false
