@@ -23,7 +23,7 @@ func init() { // a literal would be an initialisation cycle through the rewriter
 		"Unsqueeze":       {sameShape, reshapeBack, sinkExpand},
 		"Expand":          {sameShape, expandExpand},
 		"Tile":            {sameShape, tileToExpand},
-		"Slice":           {sameShape, slicePad, sinkSlice, forwardSlice},
+		"Slice":           {sliceAll, slicePad, sinkSlice, forwardSlice},
 		"Gather":          {forwardGather},
 		"ScatterND":       {scatterConcat},
 		"ScatterElements": {scatterConcat},
@@ -90,6 +90,21 @@ func reshapeBack(_ *rewriter, n *graph.Node) *graph.Value {
 		return v
 	}
 	return nil
+}
+
+// sliceAll removes a Slice that keeps everything. A negative step keeps the
+// shape too, but reverses.
+func sliceAll(r *rewriter, n *graph.Node) *graph.Value {
+	if steps := n.Input(4); steps != nil {
+		k, ok := ops.KnownOf(steps)
+		for _, s := range k {
+			ok = ok && s.Is(1)
+		}
+		if !ok {
+			return nil
+		}
+	}
+	return sameShape(r, n)
 }
 
 // reshapeReshape skips an inner Reshape when the outer target does not refer to it by zeros.
@@ -257,6 +272,9 @@ func perm(n *graph.Node) []int64 {
 
 // transposeNoop removes identities and composes pairs.
 func transposeNoop(r *rewriter, n *graph.Node) *graph.Value {
+	if !n.In[0].Type.Ranked() {
+		return nil
+	}
 	p := perm(n)
 	identity := true
 	for i, a := range p {
@@ -293,8 +311,12 @@ func reduceOne(r *rewriter, n *graph.Node) *graph.Value {
 		return n.In[0]
 	}
 	bd := r.builder(n)
-	return done(bd, bd.Op("Reshape", nil, n.In[0], r.dims(bd, out.Shape, n.In...)))
+	return done(bd, bd.Op("Reshape", exactly(), n.In[0], r.dims(bd, out.Shape, n.In...)))
 }
+
+// exactly makes a Reshape take a computed length of 0 as it stands, not as
+// "the input's length".
+func exactly() graph.Attrs { return graph.Attrs{"allowzero": int64(1)} }
 
 // uniform returns the value of a constant whose elements are all equal.
 func uniform(v *graph.Value) (float64, bool) {

@@ -330,7 +330,7 @@ func forwardSlice(r *rewriter, n *graph.Node) *graph.Value {
 // forwardGather does the same for a Gather of one index.
 func forwardGather(r *rewriter, n *graph.Node) *graph.Value {
 	idx, t := n.In[1].Const, n.In[0].Type
-	if idx == nil || idx.Len() != 1 || !t.Ranked() || !n.Out[0].Type.Ranked() {
+	if idx == nil || idx.Len() != 1 || idx.Rank() > 1 || !t.Ranked() || !n.Out[0].Type.Ranked() {
 		return nil
 	}
 	axis := int(n.Attrs.Int("axis", 0))
