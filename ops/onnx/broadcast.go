@@ -10,8 +10,8 @@ import (
 //
 // Exporters guarantee that the lengths agree at run time (Eval checks), so
 // inference only refuses two different constants. A constant other than 1 wins
-// over a symbol. Of two different symbols at most one can be 1: the one that
-// is known to be at least 2 wins, otherwise the first.
+// over a symbol. Two different symbols are equal or one of them is 1: the one
+// that is known to be at least 2 wins, otherwise the larger.
 func broadcastDim(a, b graph.Dim) (graph.Dim, bool) {
 	_, ca := a.Const()
 	_, cb := b.Const()
@@ -26,10 +26,13 @@ func broadcastDim(a, b graph.Dim) (graph.Dim, bool) {
 		return a, true
 	case cb:
 		return b, true
-	case !a.AtLeast(graph.D(2)) && b.AtLeast(graph.D(2)):
+	case a.AtLeast(graph.D(2)):
+		return a, true
+	case b.AtLeast(graph.D(2)):
 		return b, true
 	}
-	return a, true
+	one := graph.D(1) // a length of 0 meets 0 or 1 and gives 0
+	return a.Max(b).Mul(one.Min(a).Min(b)), true
 }
 
 // broadcastShapes is numpy's rule on symbolic shapes: align at the end, then

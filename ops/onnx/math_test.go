@@ -51,7 +51,7 @@ func TestMathInference(t *testing.T) {
 		{"Add", nil, "float[B,T] float[T]", "float[B,T]"},
 		{"Add", nil, "float[S] float[4]", "float[4]"},
 		{"Add", nil, "float[S] float[T+2]", "float[T+2]"},
-		{"Add", nil, "float[S] float[T]", "float[S]"},
+		{"Add", nil, "float[S] float[T]", "float[max(S,T)]"},
 		{"Add", nil, "float[B,T] float", "float"},
 		{"Add", nil, "float[2,3] float[4]", "error: cannot broadcast [2 3] with [4]"},
 		{"Add", nil, "float[2] double[2]", "error: inputs A and B have types float[2] and double[2]"},

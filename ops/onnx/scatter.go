@@ -141,7 +141,7 @@ func evalScatterElements(c *ops.Call) ([]*tensor.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if u.Len() != len(offs) || u.DType != x.DType {
+	if u.Len() != len(offs) || u.Rank() != idx.Rank() || u.DType != x.DType {
 		return nil, fmt.Errorf("updates are %s, data %s, indices %s", u.TypeString(), x.TypeString(), idx.TypeString())
 	}
 	out := x.Clone()
