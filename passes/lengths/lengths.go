@@ -8,7 +8,8 @@ package lengths
 
 import (
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/ops"
@@ -48,6 +49,9 @@ type prober struct {
 	g        *graph.Graph
 	syms     []string
 	divisors []int64
+	// constants are the lengths above 1 that occur in types: a symbol that fits
+	// none but 1 by probing may still be meant to equal one of them.
+	constants []int64
 }
 
 func (p *prober) symbols() {
@@ -60,13 +64,16 @@ func (p *prober) symbols() {
 			}
 		}
 	}
-	div := map[int64]bool{}
+	div, constants := map[int64]bool{}, map[int64]bool{}
 	p.g.Walk(func(n *graph.Node) {
 		for _, v := range n.Out {
 			if v == nil {
 				continue
 			}
 			for _, d := range v.Type.Shape {
+				if k, ok := d.Const(); ok && k > 1 {
+					constants[k] = true
+				}
 				for _, k := range d.Divisors() {
 					if k > 1 {
 						div[k] = true
@@ -75,10 +82,8 @@ func (p *prober) symbols() {
 			}
 		}
 	})
-	for k := range div {
-		p.divisors = append(p.divisors, k)
-	}
-	sort.Slice(p.divisors, func(i, j int) bool { return p.divisors[i] < p.divisors[j] })
+	p.divisors = slices.Sorted(maps.Keys(div))
+	p.constants = slices.Sorted(maps.Keys(constants))
 }
 
 // ones gives every symbol a value of its own, from n on.
@@ -153,12 +158,25 @@ func (p *prober) narrow(c *passes.Context, s string) error {
 			lcm = lcm / gcd(lcm, k) * k
 		}
 	}
-	for _, base := range []map[string]graph.Dim{p.all(1), p.all(lcm), p.all(2 * lcm), p.ones(2)} {
-		if p.holds(s, base, 1) && p.fails(s, base, 2, 3, 5, lcm, 2*lcm) {
+	others := []map[string]graph.Dim{p.all(1), p.all(lcm), p.all(2 * lcm), p.ones(2)}
+	never := func(values ...int64) bool { // whatever the others are: they may only clash with each other
+		for _, base := range others {
+			if !p.fails(s, base, values...) {
+				return false
+			}
+		}
+		return true
+	}
+	more := []int64{2, 3, 5}
+	if lcm > 1 {
+		more = append(more, lcm, 2*lcm)
+	}
+	for _, base := range others {
+		if p.holds(s, base, 1) && never(more...) && p.fails(s, base, p.constants...) {
 			return p.state(c, s, graph.D(1), "1")
 		}
 		for _, k := range p.divisors {
-			if p.holds(s, base, k, 2*k, 3*k, 8*k) && p.fails(s, base, 3, k-1, k+1, 2*k-1, 2*k+k/2+1) {
+			if p.holds(s, base, k, 2*k, 3*k, 8*k) && never(3, k-1, k+1, 2*k-1, 2*k+k/2+1) {
 				return p.state(c, s, graph.D(k).Mul(graph.Sym(s+"_blocks")), fmt.Sprintf("a multiple of %d", k))
 			}
 		}
