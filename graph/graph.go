@@ -122,9 +122,15 @@ func (g *Graph) UniqueName(name string) string {
 				for _, v := range b.Inputs {
 					r.names[v.Name] = true
 				}
+				for _, v := range b.Outputs {
+					r.names[v.Name] = true
+				}
 			}
 		})
 		for _, v := range r.Inputs {
+			r.names[v.Name] = true
+		}
+		for _, v := range r.Outputs { // constants among them have no node
 			r.names[v.Name] = true
 		}
 	}
