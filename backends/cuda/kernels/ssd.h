@@ -1,0 +1,46 @@
+// The C interface of the state-space kernels.
+//
+// Tensors are dense, last index fastest; every pointer is device memory.
+// B batch, L length, H heads, P head dimension, G groups, N state size.
+#pragma once
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SSDC_BF16 = 0, SSDC_F16 = 1, SSDC_F32 = 2 };
+
+// How a forward call computes. AUTO takes WGMMA on sm_90, MMA elsewhere, and SERIAL
+// for shapes that the tensor-core kernels do not cover.
+enum { SSDC_AUTO = 0, SSDC_WGMMA_PATH = 1, SSDC_MMA_PATH = 2, SSDC_SERIAL_PATH = 3 };
+
+enum { SSDC_BAD_ARGUMENT = -1, SSDC_UNSUPPORTED = -2 };
+
+struct ssdc_ssd {
+  const void *x;         // [B,L,H,P] in `type`
+  const void *dt;        // [B,L,H] in `dt_type`
+  const float *A;        // [H], at most 0
+  const void *Bm, *Cm;   // [B,L,G,N] in `type`
+  const float *D;        // [H] or null
+  const void *z;         // [B,L,H,P] in `type` or null
+  const float *dt_bias;  // [H] or null
+  const float *h0;       // [B,H,P,N] or null: zeros
+  float *hT;             // [B,H,P,N] or null; may be h0
+  void *y;               // [B,L,H,P] in `type`
+  int batch, length, heads, head_dim, groups, state;
+  int type, dt_type;     // SSDC_BF16 or SSDC_F16; SSDC_F32 or the same as type
+  int softplus;          // dt = softplus(dt + bias), else dt + bias
+  float dt_low, dt_high; // clamp after softplus
+};
+
+// y and hT of the whole sequence. heads_per_block 0 leaves the choice to the library.
+// Returns 0, a positive cudaError_t, or one of the negative codes above.
+int ssdc_ssd_forward(const struct ssdc_ssd *arguments, int path, int heads_per_block, void *stream);
+
+// One step (length 1) that updates the state in place: h0 is read, hT written, and
+// they may be the same memory.
+int ssdc_ssd_step(const struct ssdc_ssd *arguments, void *stream);
+
+#ifdef __cplusplus
+}
+#endif

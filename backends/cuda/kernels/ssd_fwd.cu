@@ -1,0 +1,627 @@
+// SSD forward (Mamba-2) in one launch: chunked, state on chip.
+//
+// One warpgroup (4 warps) owns one head of one sequence, or 64 columns of it when
+// P > 64, and walks the chunks of 64 positions in order. Its state S[64 x N] stays in
+// registers as f32 for the whole sequence; nothing but the inputs is read from device
+// memory and nothing but y (and the last state) is written. A block holds `Heads`
+// warpgroups of the same group, which share the chunk's B and C tiles.
+//
+// Per chunk, with cum = inclusive sum of dt*A inside the chunk (SSD.md 1.4):
+//   K = C B^T                                [64 x 64]   shared memory x shared memory
+//   Y = C S^T, rows scaled by exp(cum_l)     [64 x 64]   S rounded to 16 bits in shared memory
+//   Y += (K o decay o dt) X                  [64 x 64]   left operand in registers
+//   S = exp(cum_last) S + (X w)^T B          [64 x N]    left operand in registers,
+//                                                        w_s = exp(cum_last - cum_s) dt_s
+// C B^T is recomputed for each head: at chunk 64 it is 256 of 896 tensor-core cycles.
+//
+// Limits, B=8 L=4096 H=80 P=64 N=128 G=1 in bf16: x and y 671 MB, B and C 17 MB, dt (f32)
+// 10 MB, last state 21 MB: about 714 MB, 166 us at 4.3 TB/s. Products: 14.7 MFLOP per 4 chunks
+// and head, 150 GFLOP with whole 64 x 64 blocks, 190 us at 790 TFLOP/s; sharing C B^T between
+// two heads would make it 129 GFLOP. Reads through L2: x once, B and C once per block:
+// 1.0 GB with two heads a block, 0.8 GB with three.
+//
+// Exponentials: off the diagonal blocks of 16 rows the decay factors into a row and a
+// column part, both at most 1, so a thread evaluates 22 instead of 32 in a chunk.
+#include "ssd.h"
+#include "tensorcore.cuh"
+
+#include <cuda_runtime.h>
+
+namespace {
+
+constexpr int kChunk = 64;
+constexpr float kLog2e = 1.4426950408889634f;
+
+__device__ __forceinline__ float exp2_fast(float v) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(r) : "f"(v));
+  return r;
+}
+
+__device__ __forceinline__ float load_dt(const ssdc_ssd &p, size_t at) {
+  if (p.dt_type == SSDC_F32) return static_cast<const float *>(p.dt)[at];
+  if (p.dt_type == SSDC_BF16) return to_float(static_cast<const __nv_bfloat16 *>(p.dt)[at]);
+  return to_float(static_cast<const __half *>(p.dt)[at]);
+}
+
+// Step size from its raw value: bias, softplus, clamp, all in f32.
+__device__ __forceinline__ float step_size(const ssdc_ssd &p, float raw, float bias) {
+  float v = raw + bias;
+  if (p.softplus) v = v > 20.f ? v : log1pf(__expf(v));
+  return fminf(fmaxf(v, p.dt_low), p.dt_high);
+}
+
+__device__ __forceinline__ float silu(float v) { return v / (1.f + __expf(-v)); }
+
+// Decay exponents below exp(-104), which is 0 in f32, would swallow later steps of the
+// running sum (SSD.md 1.5); 150 in base 2.
+__device__ __forceinline__ float bounded(float a) { return a < -150.f ? -150.f : a; }
+
+// Per chunk and head, in shared memory.
+struct Decay {
+  float cum[kChunk];     // inclusive sum of a, base 2
+  float dt[kChunk];      // step sizes, 0 past the end
+  float weight[kChunk];  // exp2(cum_last - cum) * dt
+};
+
+template <int NT, int Heads> struct Layout {
+  static constexpr int matrix = NT / 64 * kTile;
+  static constexpr int C = 0, B = matrix, X = 2 * matrix;
+  static constexpr int stage = 2 * matrix + Heads * kTile;
+  static constexpr int S = 2 * stage;
+  static constexpr int decay = S + Heads * matrix;
+  static constexpr int bytes = decay + 2 * Heads * (int)sizeof(Decay);
+  static constexpr int requested = bytes + 1024;  // tiles start at a multiple of 1024
+};
+
+// d[16 rows of this warp x Cols] += A B^T; both tiles have k contiguous, K = NT.
+// Column blocks of 16 beyond `last` are left alone (their result is masked).
+template <class T, int Cols, int NT>
+__device__ __forceinline__ void mma_shared(float (&d)[Cols / 2], uint32_t A, uint32_t B, int warp, int lane, int last) {
+  const int arow = warp * 16 + (lane & 15), achunk = lane >> 4;
+  const int brow = (lane & 7) + ((lane >> 4) << 3), bchunk = (lane >> 3) & 1;
+#pragma unroll
+  for (int k = 0; k < NT / 16; k++) {
+    uint32_t a[4];
+    ldmatrix(a, A + tile_at(arow, 2 * k + achunk));
+#pragma unroll
+    for (int j = 0; j < Cols / 16; j++) {
+      if (j <= last) {
+        uint32_t b[4];
+        ldmatrix(b, B + tile_at(j * 16 + brow, 2 * k + bchunk));
+        mma16816(T(), d + 8 * j, a, b[0], b[1]);
+        mma16816(T(), d + 8 * j + 4, a, b[2], b[3]);
+      }
+    }
+  }
+}
+
+// d[16 x Cols] += A B with A in registers and the columns of B contiguous, K = 64.
+// Blocks of 16 k beyond `last` are skipped (their A is zero).
+template <class T, int Cols>
+__device__ __forceinline__ void mma_registers(float (&d)[Cols / 2], const uint32_t (&a)[4][4], uint32_t B, int lane, int last) {
+  const int brow = lane & 15, bchunk = lane >> 4;
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    if (k <= last) {
+#pragma unroll
+      for (int j = 0; j < Cols / 16; j++) {
+        uint32_t b[4];
+        ldmatrix_trans(b, B + tile_at(k * 16 + brow, 2 * j + bchunk));
+        mma16816(T(), d + 8 * j, a[k], b[0], b[1]);
+        mma16816(T(), d + 8 * j + 4, a[k], b[2], b[3]);
+      }
+    }
+  }
+}
+
+// 4 x 4 words between the 4 lanes of a quad: afterwards v[i] is what lane i held in v[lane % 4].
+__device__ __forceinline__ void transpose_quad(uint32_t (&v)[4], int lane) {
+  const bool odd = lane & 1, high = lane & 2;
+  uint32_t s = odd ? v[0] : v[1], t = odd ? v[2] : v[3];
+  s = __shfl_xor_sync(0xffffffffu, s, 1);
+  t = __shfl_xor_sync(0xffffffffu, t, 1);
+  if (odd) { v[0] = s; v[2] = t; } else { v[1] = s; v[3] = t; }
+  s = high ? v[0] : v[2];
+  t = high ? v[1] : v[3];
+  s = __shfl_xor_sync(0xffffffffu, s, 2);
+  t = __shfl_xor_sync(0xffffffffu, t, 2);
+  if (high) { v[0] = s; v[1] = t; } else { v[2] = s; v[3] = t; }
+}
+
+// T: 16-bit type; NT: N rounded up to 64 or 128; Heads: warpgroups of a block;
+// Wg: products by wgmma (sm_90a), else by mma.sync.
+template <class T, int NT, int Heads, bool Wg>
+__global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_constant__ ssdc_ssd p) {
+#if !SSDC_WGMMA
+  if constexpr (Wg) return;
+#endif
+  using Place = Layout<NT, Heads>;
+  extern __shared__ unsigned char raw_shared[];
+  unsigned char *shared = raw_shared + ((1024 - (shared_address(raw_shared) & 1023)) & 1023);
+  const uint32_t base = shared_address(shared);
+
+  const int thread = threadIdx.x, wg = thread >> 7, warp = (thread >> 5) & 3, lane = thread & 31;
+  const int quad_row = lane >> 2, quad_lane = lane & 3;
+  const int L = p.length, H = p.heads, P = p.head_dim, G = p.groups, N = p.state;
+
+  // A strip is 64 columns of one head. Blocks of one sequence and group are neighbours.
+  const int strips = (P + 63) / 64, per_group = H / G * strips;
+  const int blocks = (per_group + Heads - 1) / Heads;
+  const int b = blockIdx.x / (G * blocks), g = blockIdx.x / blocks % G;
+  const int in_group = blockIdx.x % blocks * Heads + wg;
+  const bool active = in_group < per_group;
+  const int strip = g * per_group + (active ? in_group : 0);
+  const int h = strip / strips, p0 = strip % strips * 64, columns = min(64, P - p0);
+  const int chunks = (L + kChunk - 1) / kChunk;
+
+  const T *x = static_cast<const T *>(p.x) + ((size_t)b * L * H + h) * P + p0;
+  const T *z = p.z ? static_cast<const T *>(p.z) + ((size_t)b * L * H + h) * P + p0 : nullptr;
+  T *y = static_cast<T *>(p.y) + ((size_t)b * L * H + h) * P + p0;
+  const T *Bm = static_cast<const T *>(p.Bm) + ((size_t)b * L * G + g) * N;
+  const T *Cm = static_cast<const T *>(p.Cm) + ((size_t)b * L * G + g) * N;
+  const size_t row = (size_t)H * P, bc_row = (size_t)G * N;
+  const float a_scale = p.A[h] * kLog2e, bias = p.dt_bias ? p.dt_bias[h] : 0.f, skip = p.D ? p.D[h] : 0.f;
+
+  const uint32_t S_tile = base + Place::S + wg * Place::matrix;
+  Decay *decays = reinterpret_cast<Decay *>(shared + Place::decay) + 2 * wg;
+
+  auto load_chunk = [&](int c) {
+    const uint32_t to = base + (c & 1) * Place::stage;
+    const int t0 = c * kChunk;
+    constexpr int per_row = NT / 8;
+    for (int i = thread; i < kChunk * per_row; i += 128 * Heads) {
+      const int r = i / per_row, chunk = i % per_row;
+      const bool valid = t0 + r < L && chunk * 8 < N;
+      const size_t at = valid ? (t0 + r) * bc_row + chunk * 8 : 0;
+      const uint32_t off = tile_at(r, chunk);
+      copy16(to + Place::C + off, Cm + at, valid);
+      copy16(to + Place::B + off, Bm + at, valid);
+    }
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      const int i = k * 128 + (thread & 127);
+      const int r = i >> 3, chunk = i & 7;
+      const bool valid = active && t0 + r < L && chunk * 8 < columns;
+      const size_t at = valid ? (t0 + r) * row + chunk * 8 : 0;
+      copy16(to + Place::X + wg * kTile + tile_at(r, chunk), x + at, valid);
+    }
+    copy_commit();
+  };
+  // Raw step sizes of rows 2*lane and 2*lane+1, fetched a chunk ahead by warp 0.
+  auto load_steps = [&](int c) {
+    float2 v = make_float2(0.f, 0.f);
+    const int t = c * kChunk + 2 * lane;
+    if (t < L) v.x = load_dt(p, ((size_t)b * L + t) * H + h);
+    if (t + 1 < L) v.y = load_dt(p, ((size_t)b * L + t + 1) * H + h);
+    return v;
+  };
+
+  // The state: thread holds rows warp*16 + quad_row + {0, 8}, columns 8*j + 2*quad_lane + {0, 1}.
+  float S[NT / 2];
+  const int state_row = warp * 16 + quad_row;
+#pragma unroll
+  for (int j = 0; j < NT / 8; j++) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int pr = state_row + 8 * i, n = 8 * j + 2 * quad_lane;
+      float2 v = make_float2(0.f, 0.f);
+      if (p.h0 && active && pr < columns && n < N)
+        v = *reinterpret_cast<const float2 *>(p.h0 + (((size_t)b * H + h) * P + p0 + pr) * N + n);
+      S[4 * j + 2 * i] = v.x;
+      S[4 * j + 2 * i + 1] = v.y;
+    }
+  }
+  auto publish_state = [&]() {
+#pragma unroll
+    for (int j = 0; j < NT / 8; j++) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const uint32_t at = Place::S + wg * Place::matrix + tile_at(state_row + 8 * i, j) + 4 * quad_lane;
+        *reinterpret_cast<uint32_t *>(shared + at) = pack(T(), S[4 * j + 2 * i], S[4 * j + 2 * i + 1]);
+      }
+    }
+  };
+  publish_state();
+
+  load_chunk(0);
+  float2 steps = warp == 0 ? load_steps(0) : make_float2(0.f, 0.f);
+
+  for (int c = 0; c < chunks; c++) {
+    const int t0 = c * kChunk;
+    const uint32_t stage = base + (c & 1) * Place::stage;
+    const uint32_t C_tile = stage + Place::C, B_tile = stage + Place::B, X_tile = stage + Place::X + wg * kTile;
+    Decay &decay = decays[c & 1];
+
+    if (warp == 0) {
+      const int t = t0 + 2 * lane;
+      const float d0 = t < L ? step_size(p, steps.x, bias) : 0.f;
+      const float d1 = t + 1 < L ? step_size(p, steps.y, bias) : 0.f;
+      const float a0 = bounded(a_scale * d0), a1 = bounded(a_scale * d1);
+      float sum = a0 + a1;
+#pragma unroll
+      for (int o = 1; o < 32; o <<= 1) {
+        const float v = __shfl_up_sync(0xffffffffu, sum, o);
+        if (lane >= o) sum += v;
+      }
+      const float total = __shfl_sync(0xffffffffu, sum, 31);
+      const float c1 = sum, c0 = sum - a1;
+      *reinterpret_cast<float2 *>(&decay.cum[2 * lane]) = make_float2(c0, c1);
+      *reinterpret_cast<float2 *>(&decay.dt[2 * lane]) = make_float2(d0, d1);
+      *reinterpret_cast<float2 *>(&decay.weight[2 * lane]) =
+          make_float2(exp2_fast(total - c0) * d0, exp2_fast(total - c1) * d1);
+    }
+    // Publishes this chunk's tiles, the state's tile and the decays; and every warp is
+    // done with the other stage, which the next load overwrites.
+    copy_wait_all();
+    if constexpr (Wg) fence_for_wgmma();
+    __syncthreads();
+    if (c + 1 < chunks) {
+      load_chunk(c + 1);
+      if (warp == 0) steps = load_steps(c + 1);
+    }
+
+    float K[32], Y[32];
+    if constexpr (Wg) {
+#if SSDC_WGMMA
+      const uint64_t dC = tile_descriptor(C_tile, 16), dB = tile_descriptor(B_tile, 16), dS = tile_descriptor(S_tile, 16);
+      wgmma_begin();
+#pragma unroll
+      for (int k = 0; k < NT / 16; k++) {
+        const int off = (k >> 2) * (kTile >> 4) + (k & 3) * 2;  // 16 columns are 32 bytes
+        Wgmma<64, false>::mma(T(), K, dC + off, dB + off, k > 0);
+      }
+      wgmma_commit();
+#pragma unroll
+      for (int k = 0; k < NT / 16; k++) {
+        const int off = (k >> 2) * (kTile >> 4) + (k & 3) * 2;
+        Wgmma<64, false>::mma(T(), Y, dC + off, dS + off, k > 0);
+      }
+      wgmma_commit();
+#endif
+    } else {
+#pragma unroll
+      for (int i = 0; i < 32; i++) K[i] = Y[i] = 0.f;
+      mma_shared<T, 64, NT>(K, C_tile, B_tile, warp, lane, warp);
+      mma_shared<T, 64, NT>(Y, C_tile, S_tile, warp, lane, 3);
+    }
+
+    const int l0 = warp * 16 + quad_row;
+    const float cum0 = decay.cum[l0], cum1 = decay.cum[l0 + 8], origin = decay.cum[warp * 16];
+    const float keep = exp2_fast(decay.cum[kChunk - 1]);
+    const float row0 = exp2_fast(cum0 - origin), row1 = exp2_fast(cum1 - origin);
+
+#if SSDC_WGMMA
+    if constexpr (Wg) {
+      wgmma_wait<1>();
+      pin(K);
+    }
+#endif
+    // K o decay o dt, rounded, in the layout of a left operand.
+    uint32_t M[4][4];
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int j = 2 * k + half, s = 8 * j + 2 * quad_lane;
+        float v0 = 0.f, v1 = 0.f, v2 = 0.f, v3 = 0.f;
+        if (k <= warp) {
+          const float2 cs = *reinterpret_cast<const float2 *>(&decay.cum[s]);
+          const float2 ds = *reinterpret_cast<const float2 *>(&decay.dt[s]);
+          if (k < warp) {
+            const float e0 = exp2_fast(origin - cs.x) * ds.x, e1 = exp2_fast(origin - cs.y) * ds.y;
+            v0 = K[4 * j] * (row0 * e0);
+            v1 = K[4 * j + 1] * (row0 * e1);
+            v2 = K[4 * j + 2] * (row1 * e0);
+            v3 = K[4 * j + 3] * (row1 * e1);
+          } else {
+            if (s <= l0) v0 = K[4 * j] * (exp2_fast(cum0 - cs.x) * ds.x);
+            if (s + 1 <= l0) v1 = K[4 * j + 1] * (exp2_fast(cum0 - cs.y) * ds.y);
+            if (s <= l0 + 8) v2 = K[4 * j + 2] * (exp2_fast(cum1 - cs.x) * ds.x);
+            if (s + 1 <= l0 + 8) v3 = K[4 * j + 3] * (exp2_fast(cum1 - cs.y) * ds.y);
+          }
+        }
+        M[k][2 * half] = pack(T(), v0, v1);
+        M[k][2 * half + 1] = pack(T(), v2, v3);
+      }
+    }
+
+    const float from_state0 = exp2_fast(cum0), from_state1 = exp2_fast(cum1);
+#if SSDC_WGMMA
+    if constexpr (Wg) {
+      wgmma_wait<0>();
+      pin(Y);
+    }
+#endif
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      Y[4 * j] *= from_state0;
+      Y[4 * j + 1] *= from_state0;
+      Y[4 * j + 2] *= from_state1;
+      Y[4 * j + 3] *= from_state1;
+    }
+    if constexpr (Wg) {
+#if SSDC_WGMMA
+      const uint64_t dX = tile_descriptor(X_tile, kTile);
+      pin(Y);
+      wgmma_begin();
+#pragma unroll
+      for (int k = 0; k < 4; k++) Wgmma<64, true>::mma(T(), Y, M[k], dX + k * (2048 >> 4), 1);
+      wgmma_commit();
+#endif
+    } else {
+      mma_registers<T, 64>(Y, M, X_tile, lane, warp);
+    }
+
+    // (X w)^T: rows are this warp's 16 columns of X, k is the position.
+    uint32_t Xw[4][4];
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      uint32_t r[4];
+      ldmatrix_trans(r, X_tile + tile_at(k * 16 + (lane & 7) + ((lane >> 4) << 3), warp * 2 + ((lane >> 3) & 1)));
+      const float2 w0 = *reinterpret_cast<const float2 *>(&decay.weight[k * 16 + 2 * quad_lane]);
+      const float2 w1 = *reinterpret_cast<const float2 *>(&decay.weight[k * 16 + 8 + 2 * quad_lane]);
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const float2 v = unpack(T(), r[i]), w = i < 2 ? w0 : w1;
+        Xw[k][i] = pack(T(), v.x * w.x, v.y * w.y);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < NT / 2; i++) S[i] *= keep;
+    if constexpr (Wg) {
+#if SSDC_WGMMA
+      const uint64_t dBn = tile_descriptor(B_tile, kTile);
+      pin(S);
+      wgmma_begin();
+#pragma unroll
+      for (int k = 0; k < 4; k++) Wgmma<NT, true>::mma(T(), S, Xw[k], dBn + k * (2048 >> 4), 1);
+      wgmma_commit();
+      wgmma_wait<1>();
+      pin(Y);
+#endif
+    } else {
+      mma_registers<T, NT>(S, Xw, B_tile, lane, 3);
+    }
+
+    // y: skip connection, gate, then 16-byte stores.
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int t = t0 + l0 + 8 * i;
+      const bool inside = active && t < L;
+      if (p.D) {
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+          const uint32_t at = X_tile - base + tile_at(l0 + 8 * i, j) + 4 * quad_lane;
+          const float2 v = unpack(T(), *reinterpret_cast<const uint32_t *>(shared + at));
+          Y[4 * j + 2 * i] += skip * v.x;
+          Y[4 * j + 2 * i + 1] += skip * v.y;
+        }
+      }
+      if (z && inside) {
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+          if (8 * j < columns) {
+            const float2 v = unpack(T(), *reinterpret_cast<const uint32_t *>(z + t * row + 8 * j + 2 * quad_lane));
+            Y[4 * j + 2 * i] *= silu(v.x);
+            Y[4 * j + 2 * i + 1] *= silu(v.y);
+          }
+        }
+      }
+#pragma unroll
+      for (int q = 0; q < 2; q++) {
+        uint32_t v[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) v[k] = pack(T(), Y[16 * q + 4 * k + 2 * i], Y[16 * q + 4 * k + 2 * i + 1]);
+        transpose_quad(v, lane);
+        const int column = 32 * q + 8 * quad_lane;
+        if (inside && column < columns) *reinterpret_cast<uint4 *>(y + t * row + column) = make_uint4(v[0], v[1], v[2], v[3]);
+      }
+    }
+
+#if SSDC_WGMMA
+    if constexpr (Wg) {
+      wgmma_wait<0>();
+      pin(S);
+    }
+#endif
+    // The four warps have read the state's tile; the next chunk needs the new one.
+    barrier_128(1 + wg);
+    publish_state();
+  }
+
+  if (p.hT && active) {
+#pragma unroll
+    for (int j = 0; j < NT / 8; j++) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const int pr = state_row + 8 * i, n = 8 * j + 2 * quad_lane;
+        if (pr < columns && n < N)
+          *reinterpret_cast<float2 *>(p.hT + (((size_t)b * H + h) * P + p0 + pr) * N + n) =
+              make_float2(S[4 * j + 2 * i], S[4 * j + 2 * i + 1]);
+      }
+    }
+  }
+}
+
+// Any shape with N <= 512, one warp for each (b, h, p), position after position.
+template <class T> __global__ void ssd_serial(const ssdc_ssd p) {
+  const long long id = ((long long)blockIdx.x * blockDim.x + threadIdx.x) >> 5;
+  const int lane = threadIdx.x & 31;
+  const int L = p.length, H = p.heads, P = p.head_dim, G = p.groups, N = p.state;
+  if (id >= (long long)p.batch * H * P) return;
+  const int b = id / ((long long)H * P), h = id / P % H, pr = id % P, g = h / (H / G);
+  const float bias = p.dt_bias ? p.dt_bias[h] : 0.f, skip = p.D ? p.D[h] : 0.f, A = p.A[h];
+  const T *x = static_cast<const T *>(p.x), *z = static_cast<const T *>(p.z);
+  const T *Bm = static_cast<const T *>(p.Bm), *Cm = static_cast<const T *>(p.Cm);
+  T *y = static_cast<T *>(p.y);
+  float S[16];
+#pragma unroll
+  for (int i = 0; i < 16; i++) {
+    const int n = lane + 32 * i;
+    S[i] = p.h0 && n < N ? p.h0[(size_t)id * N + n] : 0.f;
+  }
+  for (int t = 0; t < L; t++) {
+    const size_t at = ((size_t)b * L + t) * H + h, bc = (((size_t)b * L + t) * G + g) * N;
+    const float dt = step_size(p, load_dt(p, at), bias), xv = to_float(x[at * P + pr]);
+    const float decay = __expf(A * dt);
+    float sum = 0.f;
+#pragma unroll
+    for (int i = 0; i < 16; i++) {
+      const int n = lane + 32 * i;
+      if (n < N) {
+        S[i] = decay * S[i] + dt * xv * to_float(Bm[bc + n]);
+        sum += S[i] * to_float(Cm[bc + n]);
+      }
+    }
+#pragma unroll
+    for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
+    if (lane == 0) {
+      float v = sum + skip * xv;
+      if (z) v *= silu(to_float(z[at * P + pr]));
+      y[at * P + pr] = from_float<T>(v);
+    }
+  }
+  if (p.hT) {
+#pragma unroll
+    for (int i = 0; i < 16; i++) {
+      const int n = lane + 32 * i;
+      if (n < N) p.hT[(size_t)id * N + n] = S[i];
+    }
+  }
+}
+
+// One step. A block of 8 warps takes one head of one sequence; a row of the state is
+// N/4 lanes of 16 bytes, Rows loads are under way at once in every thread. Bytes: the
+// state read and written, 2*4*B*H*P*N (335 MB at B=64 H=80 P=64 N=128, 78 us at 4.3 TB/s), all else is small.
+template <class T, int N> __global__ void __launch_bounds__(256) ssd_step(const ssdc_ssd p) {
+  constexpr int lanes = N / 4 < 32 ? N / 4 : 32, wide = N / 4 / lanes, rows_at_once = 256 / lanes, Rows = 4 / wide;
+  const int H = p.heads, P = p.head_dim, G = p.groups;
+  const int b = blockIdx.x / H, h = blockIdx.x % H, g = h / (H / G);
+  const int lane = threadIdx.x % lanes, first = threadIdx.x / lanes;
+  const size_t at = (size_t)b * H + h;
+  const float *h0 = p.h0 ? p.h0 + at * P * N : nullptr;
+  float *hT = p.hT + at * P * N;
+  const T *x = static_cast<const T *>(p.x) + at * P, *z = p.z ? static_cast<const T *>(p.z) + at * P : nullptr;
+  const T *Bm = static_cast<const T *>(p.Bm) + ((size_t)b * G + g) * N, *Cm = static_cast<const T *>(p.Cm) + ((size_t)b * G + g) * N;
+  T *y = static_cast<T *>(p.y) + at * P;
+
+  const float dt = step_size(p, load_dt(p, at), p.dt_bias ? p.dt_bias[h] : 0.f);
+  const float decay = __expf(p.A[h] * dt), skip = p.D ? p.D[h] : 0.f;
+  float Bv[4 * wide], Cv[4 * wide];
+#pragma unroll
+  for (int i = 0; i < 4 * wide; i++) {
+    const int n = (i / 4 * lanes + lane) * 4 + i % 4;
+    Bv[i] = dt * to_float(Bm[n]);
+    Cv[i] = to_float(Cm[n]);
+  }
+  for (int r0 = 0; r0 < P; r0 += rows_at_once * Rows) {
+    float4 S[Rows][wide];
+    float xs[Rows];
+#pragma unroll
+    for (int r = 0; r < Rows; r++) {
+      const int pr = r0 + r * rows_at_once + first;
+      xs[r] = pr < P ? to_float(x[pr]) : 0.f;
+#pragma unroll
+      for (int i = 0; i < wide; i++)
+        S[r][i] = pr < P && h0 ? *reinterpret_cast<const float4 *>(h0 + (size_t)pr * N + (i * lanes + lane) * 4)
+                               : make_float4(0.f, 0.f, 0.f, 0.f);
+    }
+#pragma unroll
+    for (int r = 0; r < Rows; r++) {
+      const int pr = r0 + r * rows_at_once + first;
+      float sum = 0.f;
+#pragma unroll
+      for (int i = 0; i < wide; i++) {
+        float4 &s = S[r][i];
+        s.x = decay * s.x + xs[r] * Bv[4 * i];
+        s.y = decay * s.y + xs[r] * Bv[4 * i + 1];
+        s.z = decay * s.z + xs[r] * Bv[4 * i + 2];
+        s.w = decay * s.w + xs[r] * Bv[4 * i + 3];
+        sum += s.x * Cv[4 * i] + s.y * Cv[4 * i + 1] + s.z * Cv[4 * i + 2] + s.w * Cv[4 * i + 3];
+        if (pr < P) *reinterpret_cast<float4 *>(hT + (size_t)pr * N + (i * lanes + lane) * 4) = s;
+      }
+#pragma unroll
+      for (int o = lanes / 2; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
+      if (lane == 0 && pr < P) {
+        float v = sum + skip * xs[r];
+        if (z) v *= silu(to_float(z[pr]));
+        y[pr] = from_float<T>(v);
+      }
+    }
+  }
+}
+
+template <class T, int NT, int Heads, bool Wg> int launch_forward(const ssdc_ssd &p, cudaStream_t stream) {
+  auto kernel = ssd_forward<T, NT, Heads, Wg>;
+  constexpr int bytes = Layout<NT, Heads>::requested;
+  cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (e != cudaSuccess) return e;
+  const int per_group = p.heads / p.groups * ((p.head_dim + 63) / 64);
+  kernel<<<p.batch * p.groups * ((per_group + Heads - 1) / Heads), 128 * Heads, bytes, stream>>>(p);
+  return cudaGetLastError();
+}
+
+template <class T, int NT, bool Wg> int forward_heads(const ssdc_ssd &p, int heads, cudaStream_t s) {
+  switch (heads) {
+  case 1: return launch_forward<T, NT, 1, Wg>(p, s);
+  case 2: return launch_forward<T, NT, 2, Wg>(p, s);
+  case 3: return launch_forward<T, NT, 3, Wg>(p, s);
+  }
+  return SSDC_UNSUPPORTED;
+}
+
+template <class T> int forward(const ssdc_ssd &p, int path, int heads, cudaStream_t s) {
+  if (path == SSDC_SERIAL_PATH) {
+    const long long threads = 32LL * p.batch * p.heads * p.head_dim;
+    ssd_serial<T><<<(unsigned)((threads + 255) / 256), 256, 0, s>>>(p);
+    return cudaGetLastError();
+  }
+  if (path == SSDC_WGMMA_PATH)
+    return p.state <= 64 ? forward_heads<T, 64, true>(p, heads, s) : forward_heads<T, 128, true>(p, heads, s);
+  return p.state <= 64 ? forward_heads<T, 64, false>(p, heads, s) : forward_heads<T, 128, false>(p, heads, s);
+}
+
+template <class T> int step(const ssdc_ssd &p, cudaStream_t s) {
+  const int blocks = p.batch * p.heads;
+  switch (p.state) {
+  case 16: ssd_step<T, 16><<<blocks, 256, 0, s>>>(p); break;
+  case 32: ssd_step<T, 32><<<blocks, 256, 0, s>>>(p); break;
+  case 64: ssd_step<T, 64><<<blocks, 256, 0, s>>>(p); break;
+  case 128: ssd_step<T, 128><<<blocks, 256, 0, s>>>(p); break;
+  case 256: ssd_step<T, 256><<<blocks, 256, 0, s>>>(p); break;
+  default: return forward<T>(p, SSDC_SERIAL_PATH, 1, s);
+  }
+  return cudaGetLastError();
+}
+
+bool valid(const ssdc_ssd *p) {
+  return p && p->x && p->dt && p->A && p->Bm && p->Cm && p->y && p->batch > 0 && p->length > 0 && p->heads > 0 &&
+         p->head_dim > 0 && p->groups > 0 && p->heads % p->groups == 0 && p->state > 0 && p->state <= 512 &&
+         (p->type == SSDC_BF16 || p->type == SSDC_F16) && (p->dt_type == SSDC_F32 || p->dt_type == p->type);
+}
+
+}  // namespace
+
+extern "C" int ssdc_ssd_forward(const ssdc_ssd *p, int path, int heads, void *stream) {
+  if (!valid(p)) return SSDC_BAD_ARGUMENT;
+  const bool covered = p->head_dim % 8 == 0 && p->state % 8 == 0 && p->state <= 128;
+  if (path == SSDC_AUTO) {
+    int device, major;
+    cudaError_t e = cudaGetDevice(&device);
+    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    if (e != cudaSuccess) return e;
+    path = !covered ? SSDC_SERIAL_PATH : major == 9 ? SSDC_WGMMA_PATH : SSDC_MMA_PATH;
+  } else if (path != SSDC_SERIAL_PATH && !covered) {
+    return SSDC_UNSUPPORTED;
+  }
+  if (heads == 0) heads = 2;
+  cudaStream_t s = static_cast<cudaStream_t>(stream);
+  return p->type == SSDC_BF16 ? forward<__nv_bfloat16>(*p, path, heads, s) : forward<__half>(*p, path, heads, s);
+}
+
+extern "C" int ssdc_ssd_step(const ssdc_ssd *p, void *stream) {
+  if (!valid(p) || p->length != 1 || !p->hT) return SSDC_BAD_ARGUMENT;
+  cudaStream_t s = static_cast<cudaStream_t>(stream);
+  return p->type == SSDC_BF16 ? step<__nv_bfloat16>(*p, s) : step<__half>(*p, s);
+}

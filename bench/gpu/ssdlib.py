@@ -1,0 +1,129 @@
+"""The shared library of kernels, called with torch tensors, and float64 references."""
+import ctypes
+import math
+import os
+
+import torch
+
+AUTO, WGMMA, MMA, SERIAL = range(4)
+TYPES = {torch.bfloat16: 0, torch.float16: 1, torch.float32: 2}
+
+
+class Arguments(ctypes.Structure):
+    """struct ssdc_ssd of backends/cuda/kernels/ssd.h."""
+    _fields_ = ([(n, ctypes.c_void_p) for n in ("x", "dt", "A", "Bm", "Cm", "D", "z", "dt_bias", "h0", "hT", "y")]
+                + [(n, ctypes.c_int) for n in ("batch", "length", "heads", "head_dim", "groups", "state",
+                                               "type", "dt_type", "softplus")]
+                + [("dt_low", ctypes.c_float), ("dt_high", ctypes.c_float)])
+
+
+library = ctypes.CDLL(os.environ["SSDC_KERNELS"])
+library.ssdc_ssd_forward.argtypes = [ctypes.POINTER(Arguments), ctypes.c_int, ctypes.c_int, ctypes.c_void_p]
+library.ssdc_ssd_step.argtypes = [ctypes.POINTER(Arguments), ctypes.c_void_p]
+
+
+def inputs(B, L, H, P, G, N, dtype=torch.bfloat16, D=False, z=False, h0=False, raw_dt=False, dt_dtype=torch.float32):
+    """Fresh random inputs on the GPU; decays from slow (state lives for the whole sequence) to fast."""
+    def normal(*shape, dtype=dtype):
+        return torch.randn(*shape, device="cuda").to(dtype)
+
+    t = {"x": normal(B, L, H, P), "Bm": normal(B, L, G, N), "Cm": normal(B, L, G, N),
+         "A": -torch.exp(torch.empty(H, device="cuda").uniform_(-4, math.log(16))),
+         "D": normal(H, dtype=torch.float32) if D else None, "z": normal(B, L, H, P) if z else None,
+         "h0": normal(B, H, P, N, dtype=torch.float32) if h0 else None, "dt_bias": None}
+    step = torch.exp(torch.empty(B, L, H, device="cuda").uniform_(math.log(1e-3), math.log(1e-1)))
+    if raw_dt:
+        t["dt_bias"] = torch.empty(H, device="cuda").uniform_(-5, -2)
+        step = torch.randn(B, L, H, device="cuda")
+    t["dt"] = step.to(dt_dtype)
+    t["softplus"] = raw_dt
+    return t
+
+
+def outputs(t, state=True):
+    """Poisoned: whatever is not written stays NaN."""
+    B, L, H, P = t["x"].shape
+    y = torch.full_like(t["x"], float("nan"))
+    hT = torch.full((B, H, P, t["Bm"].shape[3]), float("nan"), device="cuda") if state else None
+    return y, hT
+
+
+def arguments(t, y, hT):
+    B, L, H, P = t["x"].shape
+    G, N = t["Bm"].shape[2:]
+    a = Arguments(batch=B, length=L, heads=H, head_dim=P, groups=G, state=N, type=TYPES[t["x"].dtype],
+                  dt_type=TYPES[t["dt"].dtype], softplus=int(t["softplus"]), dt_low=0.0, dt_high=float("inf"))
+    for name in ("x", "dt", "A", "Bm", "Cm", "D", "z", "dt_bias", "h0"):
+        if t[name] is not None:
+            assert t[name].is_contiguous()
+            setattr(a, name, t[name].data_ptr())
+    a.y, a.hT = y.data_ptr(), hT.data_ptr() if hT is not None else None
+    return a
+
+
+def forward(a, path=AUTO, heads=0):
+    code = library.ssdc_ssd_forward(ctypes.byref(a), path, heads, torch.cuda.current_stream().cuda_stream)
+    if code:
+        raise RuntimeError(f"ssdc_ssd_forward returned {code}")
+
+
+def step(a):
+    code = library.ssdc_ssd_step(ctypes.byref(a), torch.cuda.current_stream().cuda_stream)
+    if code:
+        raise RuntimeError(f"ssdc_ssd_step returned {code}")
+
+
+def reference(t):
+    """The recurrence, position after position, in float64 (SSD.md 1.2)."""
+    f = {k: v.double() if torch.is_tensor(v) else v for k, v in t.items()}
+    B, L, H, P = f["x"].shape
+    G, N = f["Bm"].shape[2:]
+    dt = f["dt"] + (f["dt_bias"] if f["dt_bias"] is not None else 0)
+    if f["softplus"]:
+        dt = torch.nn.functional.softplus(dt, threshold=1e9)
+    decay = torch.exp(dt * f["A"])
+    S = f["h0"].clone() if f["h0"] is not None else torch.zeros(B, H, P, N, device="cuda", dtype=torch.float64)
+    y = torch.empty_like(f["x"])
+    for i in range(L):
+        Bh = f["Bm"][:, i].repeat_interleave(H // G, 1)
+        Ch = f["Cm"][:, i].repeat_interleave(H // G, 1)
+        S = decay[:, i, :, None, None] * S + (dt[:, i, :, None] * f["x"][:, i])[..., None] * Bh[:, :, None]
+        y[:, i] = (S @ Ch[..., None])[..., 0]
+    if f["D"] is not None:
+        y = y + f["D"][:, None] * f["x"]
+    if f["z"] is not None:
+        y = y * torch.nn.functional.silu(f["z"])
+    return y, S
+
+
+def distance(out, ref):
+    """||out - ref|| / ||ref||; NaN where anything was left unwritten."""
+    return ((out.double() - ref).norm() / ref.norm()).item()
+
+
+def median_time(call, repeats, warm=3):
+    """Seconds of one call(i), the median of device-event times; i counts calls, to rotate inputs."""
+    for i in range(warm):
+        call(i)
+    events = []
+    for i in range(repeats):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        call(i)
+        end.record()
+        events.append((start, end))
+    torch.cuda.synchronize()
+    times = sorted(s.elapsed_time(e) for s, e in events)
+    return times[len(times) // 2] / 1e3
+
+
+def graph_time(calls, repeats=15):
+    """Seconds of one call when the list of calls is replayed as one CUDA graph."""
+    for c in calls[:3]:
+        c()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for c in calls:
+            c()
+    return median_time(lambda i: graph.replay(), repeats) / len(calls)

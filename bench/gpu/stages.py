@@ -1,0 +1,215 @@
+"""One stage of bench/gpu, named on the command line; each runs in a process of its own, so that a
+fault in one leaves the others alone. Results go to standard output, one JSON object a line."""
+import json
+import sys
+import time
+
+import torch
+
+import ssdlib as ssd
+
+SHAPE = dict(B=8, L=4096, H=80, P=64, G=1, N=128)
+LIMITS = {torch.bfloat16: (8e-3, 5e-3), torch.float16: (1.5e-3, 1e-3)}  # y, last state
+
+
+def report(**row):
+    print(json.dumps(row), flush=True)
+
+
+def compare(name, t, run):
+    y, hT = ssd.outputs(t)
+    run(ssd.arguments(t, y, hT))
+    torch.cuda.synchronize()
+    ry, rh = ssd.reference(t)
+    ly, lh = LIMITS[t["x"].dtype]
+    ey, eh = ssd.distance(y, ry), ssd.distance(hT, rh)
+    # A moving error is a race: the same inputs must give the same bits.
+    y2, hT2 = ssd.outputs(t)
+    run(ssd.arguments(t, y2, hT2))
+    torch.cuda.synchronize()
+    same = torch.equal(y, y2) and torch.equal(hT, hT2)
+    ok = ey < ly and eh < lh and same
+    row = dict(check=name, y=ey, state=eh, repeatable=same, ok=ok)
+    if not (ey < ly):  # where it is wrong: first bad position, head and column
+        bad = ~((y.double() - ry).abs() <= 0.1 * ry.abs().amax())
+        if bad.any():
+            row["first_wrong"] = bad.nonzero()[0].tolist()
+            row["wrong_share"] = bad.double().mean().item()
+    report(**row)
+
+
+def check(path, heads):
+    bf, hf = torch.bfloat16, torch.float16
+    cases = [
+        ("one chunk", dict(B=1, L=64, H=2, P=64, G=1, N=128), {}),
+        ("one chunk, N=64", dict(B=1, L=64, H=2, P=64, G=1, N=64), {}),
+        ("state only", dict(B=1, L=1, H=2, P=64, G=1, N=128), dict(h0=True)),
+        ("two chunks", dict(B=1, L=128, H=2, P=64, G=1, N=128), {}),
+        ("long", dict(B=2, L=1024, H=4, P=64, G=1, N=128), dict(h0=True)),
+        ("odd L", dict(B=2, L=333, H=5, P=64, G=1, N=128), dict(h0=True, D=True)),
+        ("G=8, z, D, softplus", dict(B=2, L=200, H=24, P=64, G=8, N=128), dict(D=True, z=True, h0=True, raw_dt=True)),
+        ("P=128", dict(B=1, L=130, H=6, P=128, G=2, N=128), dict(D=True, h0=True)),
+        ("P=32 N=64", dict(B=2, L=77, H=6, P=32, G=1, N=64), dict(z=True)),
+        ("P=80 N=96", dict(B=2, L=129, H=4, P=80, G=1, N=96), dict(D=True, z=True, h0=True)),
+        ("P=8 N=16", dict(B=2, L=65, H=3, P=8, G=1, N=16), dict(D=True, h0=True)),
+        ("dt in bf16", dict(B=1, L=300, H=8, P=64, G=1, N=128), dict(raw_dt=True, dt_dtype=bf)),
+        ("fp16", dict(B=2, L=200, H=6, P=64, G=2, N=128), dict(dtype=hf, D=True, z=True, h0=True)),
+        ("fp16 N=64", dict(B=2, L=63, H=6, P=64, G=1, N=64), dict(dtype=hf, h0=True)),
+    ]
+    for name, shape, options in cases:
+        compare(f"{name} {shape}", ssd.inputs(**shape, **options), lambda a: ssd.forward(a, path, heads))
+    # The shape that is timed, whole, against the recurrence.
+    shape = dict(SHAPE, B=2)
+    compare(f"benchmark shape {shape}", ssd.inputs(**shape, D=True, raw_dt=True), lambda a: ssd.forward(a, path, heads))
+
+
+def check_wgmma(heads):
+    check(ssd.WGMMA, int(heads))
+
+
+def check_mma(heads):
+    check(ssd.MMA, int(heads))
+
+
+def check_rest():
+    for name, shape, options in [
+        ("serial", dict(B=1, L=65, H=3, P=7, G=1, N=20), dict(D=True, z=True, h0=True)),
+        ("serial N=256", dict(B=1, L=40, H=4, P=64, G=2, N=256), dict(raw_dt=True)),
+    ]:
+        compare(f"{name} {shape}", ssd.inputs(**shape, **options), ssd.forward)
+    for name, shape, options in [
+        ("step", dict(B=64, L=1, H=80, P=64, G=1, N=128), dict(h0=True, D=True, raw_dt=True)),
+        ("step G=8 z", dict(B=3, L=1, H=24, P=80, G=8, N=64), dict(h0=True, D=True, z=True)),
+        ("step N=256", dict(B=1, L=1, H=4, P=33, G=1, N=256), dict(h0=True)),
+        ("step N=16", dict(B=2, L=1, H=4, P=64, G=1, N=16), dict(h0=True)),
+        ("step N=48", dict(B=2, L=1, H=4, P=64, G=1, N=48), dict(h0=True, D=True)),
+        ("step fp16", dict(B=2, L=1, H=4, P=64, G=1, N=128), dict(h0=True, dtype=torch.float16)),
+    ]:
+        compare(f"{name} {shape}", ssd.inputs(**shape, **options), ssd.step)
+
+
+def ceilings():
+    a = torch.randn(1 << 30, device="cuda")
+    b = torch.empty_like(a)
+    s = ssd.median_time(lambda i: b.copy_(a), 15)
+    report(work="device copy, 8.6 GB", seconds=s, tbytes=2 * a.numel() * 4 / s / 1e12)
+    del a, b
+    m = [torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
+    s = ssd.median_time(lambda i: torch.matmul(m[0], m[1], out=m[2]), 15)
+    report(work="torch matmul 8192^3 bf16", seconds=s, tflops=2 * 8192**3 / s / 1e12)
+
+
+def ssd_bytes(B, L, H, P, G, N, state=True):
+    return 2 * B * L * (2 * H * P + 2 * G * N) + 4 * B * L * H + (4 * B * H * P * N if state else 0)
+
+
+def time_forward(name, shape, path, heads, repeats=15, sets=2):
+    calls = []
+    for _ in range(sets):
+        t = ssd.inputs(**shape)
+        y, hT = ssd.outputs(t)
+        calls.append((t, y, hT, ssd.arguments(t, y, hT)))
+    s = ssd.median_time(lambda i: ssd.forward(calls[i % sets][3], path, heads), repeats)
+    report(work=name, **shape, seconds=s, tbytes=ssd_bytes(**shape) / s / 1e12)
+
+
+def time_wgmma(heads):
+    time_forward(f"ssdc wgmma, {heads} heads a block", SHAPE, ssd.WGMMA, int(heads))
+
+
+def time_mma(heads):
+    time_forward(f"ssdc mma.sync, {heads} heads a block", SHAPE, ssd.MMA, int(heads))
+
+
+def time_lengths():
+    """Tokens held at 65,536; equal width (80 heads of 64) for the scan and for attention."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    for L in (2048, 4096, 8192, 16384, 32768, 65536):
+        B = 65536 // L
+        for N in (64, 128):
+            time_forward("ssdc at length", dict(B=B, L=L, H=80, P=64, G=1, N=N), ssd.AUTO, 0, repeats=9)
+        for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION):
+            try:
+                q, k, v = (torch.randn(B, 80, L, 64, device="cuda", dtype=torch.bfloat16) for _ in range(3))
+                with sdpa_kernel(backend):
+                    s = ssd.median_time(lambda i: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True),
+                                        5 if L < 20000 else 3, warm=1)
+                report(work=f"attention {backend.name}", B=B, L=L, H=80, P=64, seconds=s)
+            except Exception as e:  # a peer that cannot run is told, not hidden
+                report(peer=f"attention {backend.name}", L=L, missing=str(e).splitlines()[0])
+    time_forward("ssdc one long sequence", dict(B=1, L=1 << 20, H=80, P=64, G=1, N=128), ssd.AUTO, 0, repeats=3, sets=1)
+
+
+def time_step():
+    H, P, G, N = 80, 64, 1, 128
+    for B in (1, 8, 64):
+        sets = max(2, 256 // B)  # beyond the L2
+        calls = []
+        for _ in range(sets):
+            t = ssd.inputs(B, 1, H, P, G, N, h0=True, D=True, raw_dt=True)
+            y, _ = ssd.outputs(t, state=False)
+            calls.append((t, y, ssd.arguments(t, y, t["h0"])))
+        s = ssd.graph_time([lambda a=c[2]: ssd.step(a) for c in calls])
+        moved = 2 * 4 * B * H * P * N + 2 * B * (2 * H * P + 2 * G * N)
+        report(work=f"ssdc step B={B}", seconds=s, tbytes=moved / s / 1e12)
+        try:
+            from mamba_ssm.ops.triton.selective_state_update import selective_state_update
+            peer = []
+            for t, _, _ in calls:
+                wide = lambda v, *s: v.reshape(*s).expand(*v.shape, P, N)
+                peer.append(lambda t=t: selective_state_update(
+                    t["h0"], t["x"][:, 0], t["dt"][:, 0, :, None].expand(B, H, P), t["A"][:, None, None].expand(H, P, N),
+                    t["Bm"][:, 0], t["Cm"][:, 0], D=t["D"][:, None].expand(H, P),
+                    dt_bias=t["dt_bias"][:, None].expand(H, P), dt_softplus=True))
+            s = ssd.graph_time(peer)
+            report(work=f"mamba_ssm step B={B}", seconds=s, tbytes=moved / s / 1e12)
+        except Exception as e:
+            report(peer="mamba_ssm selective_state_update", missing=f"{type(e).__name__}: {e}".splitlines()[0])
+
+
+def time_mamba():
+    try:
+        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+    except Exception as e:
+        report(peer="mamba_ssm mamba_chunk_scan_combined", missing=f"{type(e).__name__}: {e}".splitlines()[0])
+        return
+    t = ssd.inputs(**dict(SHAPE, B=1, L=512))
+    call = lambda t, Q: mamba_chunk_scan_combined(t["x"], t["dt"], t["A"], t["Bm"], t["Cm"], chunk_size=Q, return_final_states=True)
+    ry, rh = ssd.reference(t)
+    y, h = call(t, 256)
+    report(check="mamba_ssm against the same reference", y=ssd.distance(y, ry), state=ssd.distance(h, rh), ok=True)
+    sets = [ssd.inputs(**SHAPE) for _ in range(2)]
+    for Q in (256, 128):
+        s = ssd.median_time(lambda i: call(sets[i % 2], Q), 11)
+        report(work=f"mamba_ssm Triton, chunk {Q}", **SHAPE, seconds=s, tbytes=ssd_bytes(**SHAPE) / s / 1e12)
+
+
+def time_fla():
+    try:
+        from fla.ops.simple_gla.chunk import chunk_simple_gla
+    except Exception as e:
+        report(peer="fla simple GLA", missing=f"{type(e).__name__}: {e}".splitlines()[0])
+        return
+    t = ssd.inputs(**SHAPE)
+    B, L, H, P = t["x"].shape
+    q, k = (v.expand(B, L, H, v.shape[3]).contiguous() for v in (t["Cm"], t["Bm"]))
+    v, g = (t["x"] * t["dt"][..., None]).to(t["x"].dtype), t["dt"] * t["A"]
+    s = ssd.median_time(lambda i: chunk_simple_gla(q, k, v, g=g, scale=1.0, output_final_state=True), 9)
+    report(work="fla simple GLA (B and C repeated per head)", **SHAPE, seconds=s, tbytes=ssd_bytes(**SHAPE) / s / 1e12)
+
+
+def one_call(path, heads):
+    """A single launch, for a profiler or a memory checker."""
+    shape = SHAPE if len(sys.argv) < 5 else dict(B=1, L=200, H=4, P=64, G=1, N=128)
+    t = ssd.inputs(**shape, h0=True)
+    y, hT = ssd.outputs(t)
+    ssd.forward(ssd.arguments(t, y, hT), int(path), int(heads))
+    torch.cuda.synchronize()
+    report(work="one call", finite=bool(torch.isfinite(y).all() and torch.isfinite(hT).all()))
+
+
+if __name__ == "__main__":
+    torch.manual_seed(time.time_ns() % (1 << 31))
+    args = sys.argv[2:4]
+    with torch.no_grad():
+        globals()[sys.argv[1]](*args)
