@@ -252,3 +252,16 @@ func TestAlong(t *testing.T) {
 		t.Errorf("sizes %v of a length that is fixed", c.Sizes)
 	}
 }
+
+// TestNegativeLength: a region whose lengths have no meaning at the sizes that
+// are tried is refused.
+func TestNegativeLength(t *testing.T) {
+	tab := table(t)
+	err := certify.Check(context.Background(), tab, nil, claim(t, tab, `graph d (float[B,L-9] x) => (float[B,L-9] old, float[B,L-9] new) {
+  float[B,L-9] old = Neg-13 (x)
+  float[B,L-9] new = Neg-13 (x)
+}`))
+	if err == nil || !certify.CannotEvaluate(err) {
+		t.Errorf("got %v, want an error that says so", err)
+	}
+}

@@ -288,6 +288,9 @@ func (b *binder) typ(t graph.Type) (graph.Type, error) {
 		if err != nil {
 			return out, err
 		}
+		if n < 0 {
+			return out, fmt.Errorf("an input of type %s has length %d at this size", t, n)
+		}
 		out.Shape = append(out.Shape, graph.D(n))
 	}
 	return out, nil
