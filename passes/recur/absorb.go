@@ -2,6 +2,7 @@ package recur
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
@@ -206,6 +207,9 @@ func (s *scan) softplus() error {
 				}
 				attrs[name] = float32(lim.Const.At(0))
 			}
+		}
+		if !(attrs.Float("dt_min", float32(math.Inf(-1))) <= attrs.Float("dt_max", float32(math.Inf(1)))) {
+			return nil // all steps become the upper bound; the operator wants an interval
 		}
 		v = v.Def.In[0]
 	}
