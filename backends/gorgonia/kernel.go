@@ -19,7 +19,6 @@ import (
 	"github.com/ssdc-go/ssdc/backends/gorgonia/dense"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
-	"github.com/ssdc-go/ssdc/ops"
 )
 
 // Kernel is a gorgonia.Op that runs one ssdc node, at fixed shapes, on ssdc's
@@ -49,7 +48,7 @@ type Kernel struct {
 var serial atomic.Uint64
 
 // newKernel makes a kernel of a graph with a single node whose types are static.
-func newKernel(t *ops.Table, g *graph.Graph, threads int) (*Kernel, error) {
+func newKernel(b *cpu.Backend, g *graph.Graph, threads int) (*Kernel, error) {
 	k := &Kernel{serial: serial.Add(1), node: g.Nodes[0], in: g.Inputs, args: map[string]*tensor.Tensor{}, results: map[string]*tensor.Tensor{}}
 	for _, v := range g.Inputs {
 		if err := hostable(v); err != nil {
@@ -69,7 +68,6 @@ func newKernel(t *ops.Table, g *graph.Graph, threads int) (*Kernel, error) {
 		k.bytes += (v.Type.DType.Bytes(product(shape)) + backends.ArenaAlign - 1) &^ (backends.ArenaAlign - 1)
 		k.out = append(k.out, v)
 	}
-	b := cpu.New(t)
 	plan, err := b.Compile(g, backends.Target{Name: b.Name(), Level: 1, Threads: threads})
 	if err != nil {
 		return nil, err
@@ -155,8 +153,14 @@ func (k *Kernel) Type() hm.Type {
 // packedType is that of several results in one vector of bytes.
 var packedType = gg.TensorType{Dims: 1, Of: gt.Uint8}
 
+// elementType is gorgonia's; hostable has seen to it that there is one.
+func elementType(t graph.Type) gt.Dtype {
+	d, _ := dense.DtypeOf(t.DType)
+	return d
+}
+
 func typeOf(t graph.Type) hm.Type {
-	d, _ := dense.DtypeOf(t.DType) // hostable has seen to it
+	d := elementType(t)
 	if t.Rank() == 0 {
 		return d
 	}

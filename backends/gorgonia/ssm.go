@@ -7,6 +7,7 @@ import (
 	gg "gorgonia.org/gorgonia"
 	gt "gorgonia.org/tensor"
 
+	"github.com/ssdc-go/ssdc/backends/cpu"
 	"github.com/ssdc-go/ssdc/backends/gorgonia/dense"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -133,7 +134,7 @@ func apply(name string, required []*gg.Node, optional map[string]int, opts []Opt
 	if err := ops.InferNode(t, node); err != nil {
 		return nil, nil, err
 	}
-	k, err := newKernel(t, g, s.threads)
+	k, err := newKernel(cpu.New(t), g, s.threads)
 	if err != nil {
 		return nil, nil, err
 	}
