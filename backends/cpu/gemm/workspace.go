@@ -9,7 +9,7 @@ package gemm
 // blockK is part of the definition of the result (see the package comment);
 // the other sizes are not.
 const (
-	blockK = 512 // most; see stepK
+	blockK = 256 // most; see stepK. 512 is a percent faster and a third less exact
 	blockP = 16  // panels in a block of B
 	blockM = 168 // most rows of a tile; a multiple of every kernel's height
 
