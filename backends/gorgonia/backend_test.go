@@ -104,6 +104,29 @@ func TestMLP(t *testing.T) {
 	}
 }
 
+// TestSharedMemory: a value is still needed after operators that compute in
+// place have followed another form of it.
+func TestSharedMemory(t *testing.T) {
+	set := standard(t)
+	table := set.Registry.Table
+	g := graph.New("shared")
+	b := ops.NewBuilder(table, g)
+	x := g.AddInput("x", graph.T(tensor.Float32, graph.D(3), graph.D(4)))
+	a := b.Op("Exp", nil, x)
+	twice := func(v *graph.Value) *graph.Value { return b.Op("Add", nil, v, v) }
+	perm := graph.Attrs{"perm": []int64{1, 0}}
+	g.AddOutput(b.Op("Add", nil, b.Op("Transpose", perm, twice(b.Op("Transpose", perm, a))), a))
+	g.AddOutput(b.Op("Add", nil, b.Op("Reshape", nil, twice(b.Op("Reshape", nil, a, b.Ints(-1))), b.Ints(3, 4)), a))
+	half := b.Node("", "Split", graph.Attrs{"num_outputs": int64(2), "axis": int64(1)}, 2, a)
+	if b.Err != nil {
+		t.Fatal(b.Err)
+	}
+	g.AddOutput(twice(half.Out[0]))
+	g.AddOutput(half.Out[0])
+	g.AddOutput(half.Out[1])
+	same(t, session(t, gorgonia.New(table), g), session(t, ref.New(table), g), map[string]*tensor.Tensor{"x": seeded(5).floats(-1, 1, 3, 4)})
+}
+
 // TestModels: Mamba blocks as PyTorch exports them, fused, against PyTorch's
 // results and against the reference backend.
 func TestModels(t *testing.T) {
