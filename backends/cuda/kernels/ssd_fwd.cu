@@ -23,20 +23,20 @@
 // Exponentials: off the diagonal blocks of 16 rows the decay factors into a row and a
 // column part, both at most 1, so a thread evaluates 22 instead of 32 in a chunk.
 #include "ssd.h"
+#ifdef SSDC_EMULATE
+#include "emulate/device.h"
+#else
 #include "tensorcore.cuh"
 
 #include <cuda_runtime.h>
+#endif
+
+extern __shared__ unsigned char raw_shared[];
 
 namespace {
 
 constexpr int kChunk = 64;
 constexpr float kLog2e = 1.4426950408889634f;
-
-__device__ __forceinline__ float exp2_fast(float v) {
-  float r;
-  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(r) : "f"(v));
-  return r;
-}
 
 __device__ __forceinline__ float load_dt(const ssdc_ssd &p, size_t at) {
   if (p.dt_type == SSDC_F32) return static_cast<const float *>(p.dt)[at];
@@ -137,7 +137,6 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
   if constexpr (Wg) return;
 #endif
   using Place = Layout<NT, Heads>;
-  extern __shared__ unsigned char raw_shared[];
   unsigned char *shared = raw_shared + ((1024 - (shared_address(raw_shared) & 1023)) & 1023);
   const uint32_t base = shared_address(shared);
 
@@ -552,6 +551,11 @@ template <class T, int N> __global__ void __launch_bounds__(256) ssd_step(const 
   }
 }
 
+}  // namespace
+
+#ifndef SSDC_EMULATE
+namespace {
+
 template <class T, int NT, int Heads, bool Wg> int launch_forward(const ssdc_ssd &p, cudaStream_t stream) {
   auto kernel = ssd_forward<T, NT, Heads, Wg>;
   constexpr int bytes = Layout<NT, Heads>::requested;
@@ -625,3 +629,4 @@ extern "C" int ssdc_ssd_step(const ssdc_ssd *p, void *stream) {
   cudaStream_t s = static_cast<cudaStream_t>(stream);
   return p->type == SSDC_BF16 ? step<__nv_bfloat16>(*p, s) : step<__half>(*p, s);
 }
+#endif  // SSDC_EMULATE

@@ -88,6 +88,12 @@ template <class T> __device__ __forceinline__ T from_float(float v);
 template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float v) { return __float2bfloat16(v); }
 template <> __device__ __forceinline__ __half from_float<__half>(float v) { return __float2half(v); }
 
+__device__ __forceinline__ float exp2_fast(float v) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(r) : "f"(v));
+  return r;
+}
+
 // Descriptors of swizzled tiles. Rows that run along K (k contiguous): groups of 8 rows
 // are 1024 bytes apart; the leading offset is not used. Rows that run along the other
 // dimension (k is the row): groups of 8 k are 1024 bytes apart, blocks of 64 columns one tile.

@@ -1,0 +1,152 @@
+// Runs the forward kernels of ssd_fwd.cu on fibres and compares them with the recurrence in double.
+//   g++ -std=c++17 -O1 -w -DSSDC_EMULATE -I$CUDA/include -I.. emulate.cpp -o emulate && ./emulate
+#include <ucontext.h>
+#include <functional>
+#include <random>
+#include <vector>
+
+#include "../ssd_fwd.cu"
+
+unsigned char raw_shared[240 * 1024];
+Index threadIdx, blockIdx, blockDim;
+unsigned char exchange[kMaxThreads][64];
+Copies copies[kMaxThreads];
+
+static ucontext_t scheduler, fibre[kMaxThreads];
+static bool finished[kMaxThreads];
+static int arrived[64], generation[64];
+static std::function<void()> body;
+
+void arrive_and_wait(int barrier, int threads) {
+  const int mine = generation[barrier], self = threadIdx.x;
+  if (++arrived[barrier] == threads) {
+    arrived[barrier] = 0;
+    generation[barrier]++;
+    return;
+  }
+  while (generation[barrier] == mine) {
+    swapcontext(&fibre[self], &scheduler);
+    threadIdx.x = self;
+  }
+}
+
+static void enter(int t) {
+  threadIdx.x = t;
+  body();
+  finished[t] = true;
+}
+
+static void launch(int blocks, int threads, std::function<void()> f) {
+  static std::vector<char> stacks((size_t)kMaxThreads << 16);
+  body = f;
+  blockDim.x = threads;
+  for (int b = 0; b < blocks; b++) {
+    blockIdx.x = b;
+    for (unsigned i = 0; i < sizeof raw_shared; i += 2) raw_shared[i] = 0xC0, raw_shared[i + 1] = 0x7F;  // NaN
+    for (int t = 0; t < threads; t++) {
+      getcontext(&fibre[t]);
+      fibre[t].uc_stack.ss_sp = &stacks[(size_t)t << 16];
+      fibre[t].uc_stack.ss_size = 1 << 16;
+      fibre[t].uc_link = &scheduler;
+      finished[t] = false;
+      copies[t].n = 0;
+      makecontext(&fibre[t], (void (*)())enter, 1, t);
+    }
+    for (bool more = true; more;) {
+      more = false;
+      for (int i = 0; i < threads; i++) {
+        const int t = b % 2 ? threads - 1 - i : i;  // both orders
+        if (!finished[t]) {
+          more = true;
+          threadIdx.x = t;
+          swapcontext(&scheduler, &fibre[t]);
+        }
+      }
+    }
+  }
+}
+
+template <class T> struct Case {
+  int B, L, H, P, G, N;
+  bool D, z, h0;
+};
+
+template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c) {
+  static std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  std::uniform_real_distribution<float> uniform;
+  auto fill = [&](size_t n) {
+    std::vector<T> v(n + 8);  // 16-byte aligned by the allocator
+    for (auto &e : v) e = from_float<T>(normal(random));
+    return v;
+  };
+  const size_t rows = (size_t)c.B * c.L, states = (size_t)c.B * c.H * c.P * c.N;
+  auto x = fill(rows * c.H * c.P), z = fill(rows * c.H * c.P), Bm = fill(rows * c.G * c.N), Cm = fill(rows * c.G * c.N);
+  std::vector<float> dt(rows * c.H), A(c.H), D(c.H), bias(c.H), h0(states), hT(states, NAN);
+  for (auto &v : dt) v = normal(random);
+  for (auto &v : A) v = -std::exp(uniform(random) * 6 - 4);
+  for (auto &v : D) v = normal(random);
+  for (auto &v : bias) v = -2 - 3 * uniform(random);
+  for (auto &v : h0) v = normal(random);
+  std::vector<T> y(rows * c.H * c.P + 8, from_float<T>(NAN));
+
+  ssdc_ssd p = {};
+  p.x = x.data(), p.dt = dt.data(), p.A = A.data(), p.Bm = Bm.data(), p.Cm = Cm.data(), p.D = c.D ? D.data() : nullptr;
+  p.z = c.z ? z.data() : nullptr, p.dt_bias = bias.data(), p.h0 = c.h0 ? h0.data() : nullptr, p.hT = hT.data(), p.y = y.data();
+  p.batch = c.B, p.length = c.L, p.heads = c.H, p.head_dim = c.P, p.groups = c.G, p.state = c.N;
+  p.type = sizeof(T) && std::is_same<T, __half>::value ? SSDC_F16 : SSDC_BF16;
+  p.dt_type = SSDC_F32, p.softplus = 1, p.dt_low = 0, p.dt_high = INFINITY;
+  const int per_group = c.H / c.G * ((c.P + 63) / 64);
+  launch(c.B * c.G * ((per_group + Heads - 1) / Heads), 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p); });
+
+  double dy = 0, ny = 0, dh = 0, nh = 0;
+  for (int b = 0; b < c.B; b++)
+    for (int h = 0; h < c.H; h++)
+      for (int i = 0; i < c.P; i++) {
+        const size_t row = ((size_t)b * c.H + h) * c.P + i;
+        const int g = h / (c.H / c.G);
+        std::vector<double> S(c.N);
+        for (int n = 0; n < c.N; n++) S[n] = c.h0 ? h0[row * c.N + n] : 0;
+        for (int t = 0; t < c.L; t++) {
+          const size_t at = ((size_t)b * c.L + t) * c.H + h, bc = (((size_t)b * c.L + t) * c.G + g) * c.N;
+          const double step = std::log1p(std::exp((double)dt[at] + bias[h])), keep = std::exp(step * A[h]);
+          const double xv = to_float(x[at * c.P + i]);
+          double sum = c.D ? D[h] * xv : 0;
+          for (int n = 0; n < c.N; n++) {
+            S[n] = keep * S[n] + step * xv * to_float(Bm[bc + n]);
+            sum += S[n] * to_float(Cm[bc + n]);
+          }
+          if (c.z) {
+            const double v = to_float(z[at * c.P + i]);
+            sum *= v / (1 + std::exp(-v));
+          }
+          const double e = to_float(y[at * c.P + i]) - sum;
+          dy += e * e, ny += sum * sum;
+        }
+        for (int n = 0; n < c.N; n++) {
+          const double e = hT[row * c.N + n] - S[n];
+          dh += e * e, nh += S[n] * S[n];
+        }
+      }
+  const double ey = std::sqrt(dy / ny), eh = std::sqrt(dh / nh);
+  const bool half = std::is_same<T, __half>::value, ok = ey < (half ? 1.5e-3 : 8e-3) && eh < (half ? 1e-3 : 5e-3);
+  printf("%s %s x%d B=%d L=%d H=%d P=%d G=%d N=%d: y %.2e state %.2e\n", ok ? "ok " : "BAD", Wg ? "wgmma" : "mma", Heads, c.B, c.L,
+         c.H, c.P, c.G, c.N, ey, eh);
+  fflush(stdout);
+  return ok;
+}
+
+int main() {
+  using bf = __nv_bfloat16;
+  bool ok = true;
+  ok &= run<bf, 128, 1, false>({1, 64, 1, 64, 1, 128, false, false, false});
+  ok &= run<bf, 128, 1, true>({1, 64, 1, 64, 1, 128, false, false, false});
+  ok &= run<bf, 128, 2, false>({1, 150, 3, 64, 1, 128, true, true, true});
+  ok &= run<bf, 128, 2, true>({1, 150, 3, 64, 1, 128, true, true, true});
+  ok &= run<bf, 128, 3, true>({2, 70, 4, 80, 2, 96, true, false, true});
+  ok &= run<bf, 128, 3, false>({2, 70, 4, 80, 2, 96, true, false, true});
+  ok &= run<__half, 64, 2, true>({1, 193, 2, 8, 2, 16, false, true, true});
+  ok &= run<__half, 64, 1, false>({1, 193, 2, 32, 1, 64, false, true, true});
+  ok &= run<bf, 64, 2, true>({1, 1, 2, 128, 1, 64, true, false, false});
+  return !ok;
+}
