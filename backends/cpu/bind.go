@@ -7,6 +7,7 @@ import (
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/internal/memory"
 	"github.com/ssdc-go/ssdc/ops"
 )
 
@@ -110,7 +111,20 @@ func (b *binder) infer() error {
 		}
 	}
 	b.typed = m
-	return ops.InferGraph(b.e.ops, c)
+	if err := ops.InferGraph(b.e.ops, c); err != nil {
+		return err
+	}
+	for _, n := range c.Nodes {
+		for _, v := range n.Out {
+			if v == nil {
+				continue
+			}
+			if shape, ok := v.Type.Static(); ok && memory.Product(8, shape...) < 0 {
+				return fmt.Errorf("%s: its result of type %s is beyond any memory", n, v.Type)
+			}
+		}
+	}
+	return nil
 }
 
 // typeOf is the type of v in this binding.

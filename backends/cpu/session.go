@@ -10,6 +10,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/internal/memory"
 )
 
 // maxPrograms is how many bindings a session remembers.
@@ -271,6 +272,9 @@ func (s *session) shapes() ([][]int, error) {
 // ready puts everything that p works on in its place.
 func (s *session) ready(p *program) error {
 	if len(s.arena) < p.arenaSize {
+		if err := memory.Check("a run with inputs of these lengths", int64(p.arenaSize)); err != nil {
+			return err
+		}
 		s.arena = tensor.AlignedBytes(p.arenaSize)
 	}
 	if base := unsafe.SliceData(s.arena); p.arenaBase != base {

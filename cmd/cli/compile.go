@@ -78,6 +78,9 @@ func (a *app) options(f *compileFlags, p *progress) (ssdc.Options, error) {
 	if o.NoOpt, err = noOptimisation(f.level); err != nil {
 		return o, err
 	}
+	if f.threads < 0 {
+		return o, runner.Usagef("--threads %d: want 1 or more, or 0 for one per processor", f.threads)
+	}
 	if _, err := a.set.Registry.Backend(f.target); err != nil {
 		return o, err
 	}
@@ -168,6 +171,9 @@ ssdc explain; --require-fusion turns a miss into an error.`,
 			if err := wholefile.Check(out); err != nil {
 				return err
 			}
+			if same(args[0], out) {
+				return fmt.Errorf("cannot write %s: it is the model itself; name another file with -o", out)
+			}
 			start := time.Now()
 			c, err := ssdc.BuildWith(cmd.Context(), a.set, args[0], o)
 			if err != nil {
@@ -198,6 +204,13 @@ ssdc explain; --require-fusion turns a miss into an error.`,
 	c.Flags().StringVarP(&out, "output", "o", "", "`FILE` to write (default: the model's name with .ssda)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: source, artifact, fused{op: count}, artifact_bytes, seconds, nodes, states, remarks")
 	return c
+}
+
+// same reports whether two names mean one existing file.
+func same(a, b string) bool {
+	x, err := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(x, y)
 }
 
 // list makes an empty list of nil, which JSON would print as null.

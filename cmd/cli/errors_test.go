@@ -73,6 +73,9 @@ func TestUsageErrors(t *testing.T) {
 		{"backends x", "takes no arguments"},
 		{"run --frob", "unknown flag: --frob"},
 		{"run m --threads many", "many"},
+		{"run m --threads -1", "--threads -1"},
+		{"bench m --threads -1", "--threads -1"},
+		{"compile m --threads -1", "--threads -1"},
 		{"run m --shape batch", "--shape"},
 		{"run m --shape batch=1", "goes with --random"},
 		{"bench m --runs 0", "--runs 0"},
@@ -312,4 +315,44 @@ func TestOtherErrors(t *testing.T) {
 	fails(t, 1, []string{"nowhere", "no such file"}, "conformance", "nowhere")
 	fails(t, 1, []string{"batsh"}, "compile", prefill+"/model.onnx", "--bind", "batsh=1", "-o", filepath.Join(t.TempDir(), "x.ssda"))
 	fails(t, 1, []string{"nosuch"}, "compile", decode+"/model.onnx", "--state", "nosuch=logits", "-o", filepath.Join(t.TempDir(), "x.ssda"))
+}
+
+// TestOverTheModel: an output that is the model itself, by any name, is refused
+// before anything is written.
+func TestOverTheModel(t *testing.T) {
+	dir := t.TempDir()
+	whole, err := os.ReadFile(decode + "/model.onnx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := write(t, filepath.Join(dir, "m.onnx"), whole)
+	link := filepath.Join(dir, "l.onnx")
+	if err := os.Symlink("m.onnx", link); err != nil {
+		t.Skip(err)
+	}
+	for _, out := range []string{path, filepath.Join(dir, "..", filepath.Base(dir), "m.onnx"), link} {
+		fails(t, 1, []string{"is the model itself"}, "compile", path, "-o", out)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != string(whole) {
+		t.Errorf("the model has changed (%v)", err)
+	}
+}
+
+// TestHugeLengths: lengths that no memory can hold end as an error.
+func TestHugeLengths(t *testing.T) {
+	path := artifactOf(t, prefill)
+	for shape, word := range map[string]string{
+		"sequence=99999999999":                 "memory",
+		"batch=100000000,sequence=100000000":   "memory",
+		"sequence=9223372036854775807,batch=2": "",
+	} {
+		fails(t, 1, []string{word}, "run", path, "--random", "--shape", shape)
+	}
+}
+
+// TestSameFileTwice: of two outputs to one file only one could stay.
+func TestSameFileTwice(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "y.npy")
+	fails(t, 2, []string{"named twice"}, "run", artifactOf(t, prefill), "--random", "--output", "logits="+out, "--output", "logits="+out)
+	fails(t, 2, []string{"NAME=FILE"}, "run", artifactOf(t, prefill), "--input", "input_ids=")
 }

@@ -127,6 +127,9 @@ time of each step of its plan, from further runs that are traced.`,
 				return Usagef("--runs %d: want at least 1", runs)
 			}
 			start := time.Now()
+			if threads < 0 {
+				return Usagef("--threads %d: want 1 or more, or 0 for one per processor", threads)
+			}
 			m, err := open(cmd.Context(), args[0], threads)
 			if err != nil {
 				return err

@@ -6,6 +6,7 @@ package runner
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sort"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"github.com/ssdc-go/ssdc/backends/model"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/internal/memory"
 	"github.com/ssdc-go/ssdc/internal/wholefile"
 )
 
@@ -49,6 +51,9 @@ func ReadInputs(m *model.Model, specs []string) (map[string]*tensor.Tensor, erro
 	have := names(m.Inputs())
 	for _, spec := range specs {
 		name, path := split(spec)
+		if path == "" {
+			return nil, Usagef("--input %q: want NAME=FILE", spec)
+		}
 		if name == "" && !isNpz(path) {
 			if len(have) != 1 {
 				return nil, fmt.Errorf("--input %s: the model has %d inputs (%s); write --input NAME=%s", spec, len(have), strings.Join(have, ", "), path)
@@ -110,10 +115,12 @@ func names(vs []*graph.Value) []string {
 
 // CheckOutputs checks --output values before the model runs for long.
 func CheckOutputs(m *model.Model, specs []string) error {
-	have := names(m.Outputs())
+	have, taken := names(m.Outputs()), map[string]bool{}
 	for _, spec := range specs {
 		name, path := split(spec)
 		switch {
+		case taken[filepath.Clean(path)]:
+			return Usagef("--output %s: %s is named twice", spec, path)
 		case !isNpz(path) && !strings.HasSuffix(path, ".npy"):
 			return Usagef("--output %s: want a file that ends in .npy or .npz", spec)
 		case name == "" && !isNpz(path) && len(have) != 1:
@@ -124,6 +131,7 @@ func CheckOutputs(m *model.Model, specs []string) error {
 		if err := wholefile.Check(path); err != nil {
 			return err
 		}
+		taken[filepath.Clean(path)] = true
 	}
 	return nil
 }
@@ -210,6 +218,10 @@ func Random(m *model.Model, shape map[string]int64) (map[string]*tensor.Tensor, 
 				return nil, err
 			}
 			dims[i] = int(n)
+		}
+		what := fmt.Sprintf("a random input %q of shape %v", v.Name, dims)
+		if err := memory.Check(what, memory.Product(max(v.Type.DType.Size(), 1), dims...)); err != nil {
+			return nil, err
 		}
 		t := tensor.New(v.Type.DType, dims...)
 		limit := tableLength(v)

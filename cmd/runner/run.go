@@ -87,6 +87,9 @@ table of the results is printed.`,
 			if len(lengths) > 0 && !random {
 				return Usagef("--shape goes with --random: the shapes of files are what they are")
 			}
+			if threads < 0 {
+				return Usagef("--threads %d: want 1 or more, or 0 for one per processor", threads)
+			}
 			if save != "" {
 				if err := wholefile.Check(save); err != nil {
 					return err

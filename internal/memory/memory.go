@@ -1,0 +1,38 @@
+// Package memory knows how much memory the machine has. Go ends the process
+// when it cannot get what it asks for; who is about to ask for a size that a
+// user's lengths decide checks it here first, and can say which lengths.
+package memory
+
+import "fmt"
+
+// Check returns an error when what takes more bytes than the machine has in all.
+// Where the size of the machine is not known, nothing below 1 PiB is refused.
+func Check(what string, bytes int64) error {
+	limit := total()
+	if limit <= 0 {
+		limit = 1 << 50
+	}
+	if bytes < 0 || bytes > limit {
+		return fmt.Errorf("%s needs %s of memory, this machine has %s", what, size(bytes), size(limit))
+	}
+	return nil
+}
+
+// Product multiplies lengths and an element size; -1 when it overflows.
+func Product(elem int, lengths ...int) int64 {
+	n := int64(elem)
+	for _, l := range lengths {
+		if l < 0 || l > 0 && n > (1<<62)/int64(l) {
+			return -1
+		}
+		n *= int64(l)
+	}
+	return n
+}
+
+func size(n int64) string {
+	if n < 0 {
+		return "more than 4 EiB"
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+}
