@@ -66,7 +66,7 @@ func (p *prober) symbols() {
 	}
 	div, constants := map[int64]bool{}, map[int64]bool{}
 	p.g.Walk(func(n *graph.Node) {
-		for _, v := range n.Out {
+		for i, v := range slices.Concat(n.In, n.Out) {
 			if v == nil {
 				continue
 			}
@@ -75,7 +75,7 @@ func (p *prober) symbols() {
 					constants[k] = true
 				}
 				for _, k := range d.Divisors() {
-					if k > 1 {
+					if k > 1 && i >= len(n.In) {
 						div[k] = true
 					}
 				}
