@@ -2,6 +2,7 @@ package canon
 
 import (
 	"math"
+	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -257,15 +258,22 @@ func padNone(_ *rewriter, n *graph.Node) *graph.Value {
 	return n.In[0]
 }
 
-// perm is the permutation of a Transpose, with the default made explicit.
+// perm is the permutation of a Transpose, with the default made explicit. Axes
+// counted from the end are written into the node as plain ones, for every pass.
 func perm(n *graph.Node) []int64 {
-	if p := n.Attrs.Ints("perm"); p != nil {
+	rank := int64(n.In[0].Type.Rank())
+	p := slices.Clone(n.Attrs.Ints("perm"))
+	if p == nil {
+		for i := range rank {
+			p = append(p, rank-1-i)
+		}
 		return p
 	}
-	rank := n.In[0].Type.Rank()
-	p := make([]int64, rank)
-	for i := range p {
-		p[i] = int64(rank - 1 - i)
+	for i, a := range p {
+		if a < 0 {
+			p[i] = a + rank
+			n.Attrs["perm"] = p
+		}
 	}
 	return p
 }
@@ -288,6 +296,9 @@ func transposeNoop(r *rewriter, n *graph.Node) *graph.Value {
 		return nil
 	}
 	q := perm(inner)
+	if len(q) != len(p) {
+		return nil
+	}
 	both := make([]int64, len(p))
 	for i, a := range p {
 		both[i] = q[a]
