@@ -169,7 +169,7 @@ func (m *graphMaker) step() {
 	rank := v.Type.Rank()
 	switch r.IntN(34) {
 	case 0:
-		m.one(m.oneOf("Neg", "Relu", "Sigmoid", "Tanh", "Abs", "Softplus", "Erf", "Gelu", "Swish", "HardSwish", "Identity", "Floor", "Sign"), nil, v)
+		m.one(m.oneOf("Neg", "Relu", "Sigmoid", "Tanh", "Abs", "Softplus", "Erf", "Gelu", "Swish", "HardSwish", "Identity", "Elu", "Selu"), nil, v)
 	case 1:
 		if s := m.one("Sigmoid", nil, v); s != nil {
 			m.one("Mul", nil, s, v)
