@@ -18,7 +18,8 @@ class Arguments(ctypes.Structure):
 
 
 library = ctypes.CDLL(os.environ["SSDC_KERNELS"])
-library.ssdc_ssd_forward.argtypes = [ctypes.POINTER(Arguments), ctypes.c_int, ctypes.c_int, ctypes.c_void_p]
+library.ssdc_ssd_forward.argtypes = [ctypes.POINTER(Arguments), ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+library.ssdc_ssd_workspace.restype = ctypes.c_longlong
 library.ssdc_ssd_step.argtypes = [ctypes.POINTER(Arguments), ctypes.c_void_p]
 
 
@@ -61,8 +62,15 @@ def arguments(t, y, hT):
     return a
 
 
-def forward(a, path=AUTO, heads=0):
-    code = library.ssdc_ssd_forward(ctypes.byref(a), path, heads, torch.cuda.current_stream().cuda_stream)
+workspace = None
+
+
+def forward(a, path=AUTO, heads=0, share=True):
+    """share: blocks take equal shares of all chunks, else one block for each sequence."""
+    global workspace
+    if workspace is None:
+        workspace = torch.empty(library.ssdc_ssd_workspace(), dtype=torch.uint8, device="cuda")
+    code = library.ssdc_ssd_forward(ctypes.byref(a), path, heads, workspace.data_ptr() if share else None, torch.cuda.current_stream().cuda_stream)
     if code:
         raise RuntimeError(f"ssdc_ssd_forward returned {code}")
 

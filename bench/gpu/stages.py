@@ -58,9 +58,11 @@ def check(label, path, heads):
     ]
     for name, shape, options in cases:
         compare(f"{label} x{heads}: {name} {shape}", ssd.inputs(**shape, **options), lambda a: ssd.forward(a, path, heads))
-    # The shape that is timed, whole, against the recurrence.
-    shape = dict(SHAPE, B=2)
-    compare(f"{label} x{heads}: benchmark shape {shape}", ssd.inputs(**shape, D=True, raw_dt=True), lambda a: ssd.forward(a, path, heads))
+    # Enough sequences that blocks share them; the second is the shape that is timed.
+    for shape, options in ((dict(B=3, L=200, H=160, P=64, G=1, N=128), dict(h0=True, D=True, z=True)), (SHAPE, dict(D=True, raw_dt=True))):
+        for share in (False, True):
+            compare(f"{label} x{heads}: {'shared' if share else 'plain'} {shape}", ssd.inputs(**shape, **options),
+                    lambda a: ssd.forward(a, path, heads, share))
 
 
 def check_wgmma():
@@ -105,24 +107,29 @@ def ssd_bytes(B, L, H, P, G, N, state=True):
     return 2 * B * L * (2 * H * P + 2 * G * N) + 4 * B * L * H + (4 * B * H * P * N if state else 0)
 
 
-def time_forward(name, shape, path, heads, repeats=15, sets=2):
+def time_forward(name, shape, path, heads, share=True, repeats=15, sets=2):
     calls = []
     for _ in range(sets):
         t = ssd.inputs(**shape)
         y, hT = ssd.outputs(t)
         calls.append((t, y, hT, ssd.arguments(t, y, hT)))
-    s = ssd.median_time(lambda i: ssd.forward(calls[i % sets][3], path, heads), repeats)
+    s = ssd.median_time(lambda i: ssd.forward(calls[i % sets][3], path, heads, share), repeats)
     report(work=name, **shape, seconds=s, tbytes=ssd_bytes(**shape) / s / 1e12)
 
 
+def time_paths(label, path):
+    for heads in (2, 3, 1):
+        for share in (False, True):
+            time_forward(f"ssdc {label}, {heads} heads a block{', equal shares' if share else ''}", SHAPE, path, heads, share)
+
+
 def time_wgmma():
-    for heads in (1, 2, 3, 2):  # twice: the difference is the noise
-        time_forward(f"ssdc wgmma, {heads} heads a block", SHAPE, ssd.WGMMA, heads)
+    time_paths("wgmma", ssd.WGMMA)
+    time_forward("ssdc wgmma, 2 heads a block, again", SHAPE, ssd.WGMMA, 2, False)  # the difference is the noise
 
 
 def time_mma():
-    for heads in (1, 2, 3):
-        time_forward(f"ssdc mma.sync, {heads} heads a block", SHAPE, ssd.MMA, heads)
+    time_paths("mma.sync", ssd.MMA)
 
 
 def time_lengths():

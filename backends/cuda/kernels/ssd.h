@@ -33,9 +33,15 @@ struct ssdc_ssd {
   float dt_low, dt_high; // clamp after softplus
 };
 
-// y and hT of the whole sequence. heads_per_block 0 leaves the choice to the library.
+// Bytes of device memory that a forward call can use to share its chunks evenly among the
+// multiprocessors. One workspace serves one call at a time.
+long long ssdc_ssd_workspace(void);
+
+// y and hT of the whole sequence. heads_per_block 0 leaves the choice to the library;
+// workspace may be null.
 // Returns 0, a positive cudaError_t, or one of the negative codes above.
-int ssdc_ssd_forward(const struct ssdc_ssd *arguments, int path, int heads_per_block, void *stream);
+int ssdc_ssd_forward(const struct ssdc_ssd *arguments, int path, int heads_per_block, void *workspace,
+                     void *stream);
 
 // One step (length 1) that updates the state in place: h0 is read, hT written, and
 // they may be the same memory.

@@ -129,10 +129,37 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&v)[4], int lane) {
   if (high) { v[0] = s; v[1] = t; } else { v[2] = s; v[3] = t; }
 }
 
+// Where a block leaves the state of a sequence that its neighbour continues. Null without sharing.
+struct Handoff {
+  float *states;  // [blocks, 64 * N rounded up * Heads], in the order of the threads
+  int *ready;     // [blocks], 0 at launch
+};
+
+// Blocks take equal shares of all chunks of all sequences, in order. A share is worked off from its
+// end: first the beginning of a sequence that the next block continues, whose state is handed over;
+// then whole sequences; last the rest of the sequence that the previous block began, whose state
+// has long been ready. A block never waits before it has handed over, unless its whole share lies
+// inside one sequence.
+struct Piece {
+  int sequence, first, last;  // chunks first <= c < last
+};
+struct Share {
+  int s0, c0, s1, c1, chunks;
+  __device__ __forceinline__ Share(long long sequences, int chunks, int block, int blocks) : chunks(chunks) {
+    const long long from = sequences * chunks * block / blocks, to = sequences * chunks * (block + 1) / blocks;
+    s0 = from / chunks, c0 = from % chunks, s1 = to / chunks, c1 = to % chunks;
+  }
+  __device__ __forceinline__ int pieces() const { return s1 - s0 + (c1 > 0); }
+  __device__ __forceinline__ Piece piece(int i) const {
+    const int s = c1 > 0 ? s1 - i : s1 - 1 - i;
+    return {s, s == s0 ? c0 : 0, s == s1 ? c1 : chunks};
+  }
+};
+
 // T: 16-bit type; NT: N rounded up to 64 or 128; Heads: warpgroups of a block;
 // Wg: products by wgmma (sm_90a), else by mma.sync.
 template <class T, int NT, int Heads, bool Wg>
-__global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_constant__ ssdc_ssd p) {
+__global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_constant__ ssdc_ssd p, Handoff handoff) {
 #if !SSDC_WGMMA
   if constexpr (Wg) return;
 #endif
@@ -144,303 +171,323 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
   const int quad_row = lane >> 2, quad_lane = lane & 3;
   const int L = p.length, H = p.heads, P = p.head_dim, G = p.groups, N = p.state;
 
-  // A strip is 64 columns of one head. Blocks of one sequence and group are neighbours.
+  // A strip is 64 columns of one head; a block works at `Heads` strips of one sequence and group
+  // at a time, and those that share B and C are neighbours.
   const int strips = (P + 63) / 64, per_group = H / G * strips;
   const int blocks = (per_group + Heads - 1) / Heads;
-  const int b = blockIdx.x / (G * blocks), g = blockIdx.x / blocks % G;
-  const int in_group = blockIdx.x % blocks * Heads + wg;
-  const bool active = in_group < per_group;
-  const int strip = g * per_group + (active ? in_group : 0);
-  const int h = strip / strips, p0 = strip % strips * 64, columns = min(64, P - p0);
   const int chunks = (L + kChunk - 1) / kChunk;
-
-  const T *x = static_cast<const T *>(p.x) + ((size_t)b * L * H + h) * P + p0;
-  const T *z = p.z ? static_cast<const T *>(p.z) + ((size_t)b * L * H + h) * P + p0 : nullptr;
-  T *y = static_cast<T *>(p.y) + ((size_t)b * L * H + h) * P + p0;
-  const T *Bm = static_cast<const T *>(p.Bm) + ((size_t)b * L * G + g) * N;
-  const T *Cm = static_cast<const T *>(p.Cm) + ((size_t)b * L * G + g) * N;
   const size_t row = (size_t)H * P, bc_row = (size_t)G * N;
-  const float a_scale = p.A[h] * kLog2e, bias = p.dt_bias ? p.dt_bias[h] : 0.f, skip = p.D ? p.D[h] : 0.f;
-
   const uint32_t S_tile = base + Place::S + wg * Place::matrix;
   Decay *decays = reinterpret_cast<Decay *>(shared + Place::decay) + 2 * wg;
-
-  auto load_chunk = [&](int c) {
-    const uint32_t to = base + (c & 1) * Place::stage;
-    const int t0 = c * kChunk;
-    constexpr int per_row = NT / 8;
-    for (int i = thread; i < kChunk * per_row; i += 128 * Heads) {
-      const int r = i / per_row, chunk = i % per_row;
-      const bool valid = t0 + r < L && chunk * 8 < N;
-      const size_t at = valid ? (t0 + r) * bc_row + chunk * 8 : 0;
-      const uint32_t off = tile_at(r, chunk);
-      copy16(to + Place::C + off, Cm + at, valid);
-      copy16(to + Place::B + off, Bm + at, valid);
-    }
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-      const int i = k * 128 + (thread & 127);
-      const int r = i >> 3, chunk = i & 7;
-      const bool valid = active && t0 + r < L && chunk * 8 < columns;
-      const size_t at = valid ? (t0 + r) * row + chunk * 8 : 0;
-      copy16(to + Place::X + wg * kTile + tile_at(r, chunk), x + at, valid);
-    }
-    copy_commit();
-  };
-  // Raw step sizes of rows 2*lane and 2*lane+1, fetched a chunk ahead by warp 0.
-  auto load_steps = [&](int c) {
-    float2 v = make_float2(0.f, 0.f);
-    const int t = c * kChunk + 2 * lane;
-    if (t < L) v.x = load_dt(p, ((size_t)b * L + t) * H + h);
-    if (t + 1 < L) v.y = load_dt(p, ((size_t)b * L + t + 1) * H + h);
-    return v;
-  };
-
-  // The state: thread holds rows warp*16 + quad_row + {0, 8}, columns 8*j + 2*quad_lane + {0, 1}.
-  float S[NT / 2];
   const int state_row = warp * 16 + quad_row;
+  const Share share((long long)p.batch * G * blocks, chunks, blockIdx.x, gridDim.x);
+
+  for (int piece_index = 0; piece_index < share.pieces(); piece_index++) {
+    const Piece piece = share.piece(piece_index);
+    const int b = piece.sequence / (G * blocks), g = piece.sequence / blocks % G;
+    const int in_group = piece.sequence % blocks * Heads + wg;
+    const bool active = in_group < per_group;
+    const int strip = g * per_group + (active ? in_group : 0);
+    const int h = strip / strips, p0 = strip % strips * 64, columns = min(64, P - p0);
+
+    const T *x = static_cast<const T *>(p.x) + ((size_t)b * L * H + h) * P + p0;
+    const T *z = p.z ? static_cast<const T *>(p.z) + ((size_t)b * L * H + h) * P + p0 : nullptr;
+    T *y = static_cast<T *>(p.y) + ((size_t)b * L * H + h) * P + p0;
+    const T *Bm = static_cast<const T *>(p.Bm) + ((size_t)b * L * G + g) * N;
+    const T *Cm = static_cast<const T *>(p.Cm) + ((size_t)b * L * G + g) * N;
+    const float a_scale = p.A[h] * kLog2e, bias = p.dt_bias ? p.dt_bias[h] : 0.f, skip = p.D ? p.D[h] : 0.f;
+
+    auto load_chunk = [&](int c) {
+      const uint32_t to = base + (c & 1) * Place::stage;
+      const int t0 = c * kChunk;
+      constexpr int per_row = NT / 8;
+      for (int i = thread; i < kChunk * per_row; i += 128 * Heads) {
+        const int r = i / per_row, chunk = i % per_row;
+        const bool valid = t0 + r < L && chunk * 8 < N;
+        const size_t at = valid ? (t0 + r) * bc_row + chunk * 8 : 0;
+        const uint32_t off = tile_at(r, chunk);
+        copy16(to + Place::C + off, Cm + at, valid);
+        copy16(to + Place::B + off, Bm + at, valid);
+      }
 #pragma unroll
-  for (int j = 0; j < NT / 8; j++) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const int pr = state_row + 8 * i, n = 8 * j + 2 * quad_lane;
+      for (int k = 0; k < 4; k++) {
+        const int i = k * 128 + (thread & 127);
+        const int r = i >> 3, chunk = i & 7;
+        const bool valid = active && t0 + r < L && chunk * 8 < columns;
+        const size_t at = valid ? (t0 + r) * row + chunk * 8 : 0;
+        copy16(to + Place::X + wg * kTile + tile_at(r, chunk), x + at, valid);
+      }
+      copy_commit();
+    };
+    // Raw step sizes of rows 2*lane and 2*lane+1, fetched a chunk ahead by warp 0.
+    auto load_steps = [&](int c) {
       float2 v = make_float2(0.f, 0.f);
-      if (p.h0 && active && pr < columns && n < N)
-        v = *reinterpret_cast<const float2 *>(p.h0 + (((size_t)b * H + h) * P + p0 + pr) * N + n);
-      S[4 * j + 2 * i] = v.x;
-      S[4 * j + 2 * i + 1] = v.y;
-    }
-  }
-  auto publish_state = [&]() {
-#pragma unroll
-    for (int j = 0; j < NT / 8; j++) {
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        const uint32_t at = Place::S + wg * Place::matrix + tile_at(state_row + 8 * i, j) + 4 * quad_lane;
-        *reinterpret_cast<uint32_t *>(shared + at) = pack(T(), S[4 * j + 2 * i], S[4 * j + 2 * i + 1]);
-      }
-    }
-  };
-  publish_state();
+      const int t = c * kChunk + 2 * lane;
+      if (t < L) v.x = load_dt(p, ((size_t)b * L + t) * H + h);
+      if (t + 1 < L) v.y = load_dt(p, ((size_t)b * L + t + 1) * H + h);
+      return v;
+    };
 
-  load_chunk(0);
-  float2 steps = warp == 0 ? load_steps(0) : make_float2(0.f, 0.f);
-
-  for (int c = 0; c < chunks; c++) {
-    const int t0 = c * kChunk;
-    const uint32_t stage = base + (c & 1) * Place::stage;
-    const uint32_t C_tile = stage + Place::C, B_tile = stage + Place::B, X_tile = stage + Place::X + wg * kTile;
-    Decay &decay = decays[c & 1];
-
-    if (warp == 0) {
-      const int t = t0 + 2 * lane;
-      const float d0 = t < L ? step_size(p, steps.x, bias) : 0.f;
-      const float d1 = t + 1 < L ? step_size(p, steps.y, bias) : 0.f;
-      const float a0 = bounded(a_scale * d0), a1 = bounded(a_scale * d1);
-      float sum = a0 + a1;
+    // The state: thread holds rows warp*16 + quad_row + {0, 8}, columns 8*j + 2*quad_lane + {0, 1}.
+    float S[NT / 2];
+    __syncthreads();  // the piece before has read its tiles
+    load_chunk(piece.first);
+    float2 steps = warp == 0 ? load_steps(piece.first) : make_float2(0.f, 0.f);
+    if (piece.first > 0) {
+      if (thread == 0) wait_for(handoff.ready + blockIdx.x - 1);
+      __syncthreads();
+      const float *from = handoff.states + (size_t)(blockIdx.x - 1) * (64 * NT * Heads) + thread;
 #pragma unroll
-      for (int o = 1; o < 32; o <<= 1) {
-        const float v = __shfl_up_sync(0xffffffffu, sum, o);
-        if (lane >= o) sum += v;
-      }
-      const float total = __shfl_sync(0xffffffffu, sum, 31);
-      const float c1 = sum, c0 = sum - a1;
-      *reinterpret_cast<float2 *>(&decay.cum[2 * lane]) = make_float2(c0, c1);
-      *reinterpret_cast<float2 *>(&decay.dt[2 * lane]) = make_float2(d0, d1);
-      *reinterpret_cast<float2 *>(&decay.weight[2 * lane]) =
-          make_float2(exp2_fast(total - c0) * d0, exp2_fast(total - c1) * d1);
-    }
-    // Publishes this chunk's tiles, the state's tile and the decays; and every warp is
-    // done with the other stage, which the next load overwrites.
-    copy_wait_all();
-    if constexpr (Wg) fence_for_wgmma();
-    __syncthreads();
-    if (c + 1 < chunks) {
-      load_chunk(c + 1);
-      if (warp == 0) steps = load_steps(c + 1);
-    }
-
-    float K[32], Y[32];
-    if constexpr (Wg) {
-#if SSDC_WGMMA
-      const uint64_t dC = tile_descriptor(C_tile, 16), dB = tile_descriptor(B_tile, 16), dS = tile_descriptor(S_tile, 16);
-      wgmma_begin();
-#pragma unroll
-      for (int k = 0; k < NT / 16; k++) {
-        const int off = (k >> 2) * (kTile >> 4) + (k & 3) * 2;  // 16 columns are 32 bytes
-        Wgmma<64, false>::mma(T(), K, dC + off, dB + off, k > 0);
-      }
-      wgmma_commit();
-#pragma unroll
-      for (int k = 0; k < NT / 16; k++) {
-        const int off = (k >> 2) * (kTile >> 4) + (k & 3) * 2;
-        Wgmma<64, false>::mma(T(), Y, dC + off, dS + off, k > 0);
-      }
-      wgmma_commit();
-#endif
+      for (int i = 0; i < NT / 2; i++) S[i] = load_fresh(from + i * 128 * Heads);
     } else {
-#pragma unroll
-      for (int i = 0; i < 32; i++) K[i] = Y[i] = 0.f;
-      mma_shared<T, 64, NT>(K, C_tile, B_tile, warp, lane, warp);
-      mma_shared<T, 64, NT>(Y, C_tile, S_tile, warp, lane, 3);
-    }
-
-    const int l0 = warp * 16 + quad_row;
-    const float cum0 = decay.cum[l0], cum1 = decay.cum[l0 + 8], origin = decay.cum[warp * 16];
-    const float keep = exp2_fast(decay.cum[kChunk - 1]);
-    const float row0 = exp2_fast(cum0 - origin), row1 = exp2_fast(cum1 - origin);
-
-#if SSDC_WGMMA
-    if constexpr (Wg) {
-      wgmma_wait<1>();
-      pin(K);
-    }
-#endif
-    // K o decay o dt, rounded, in the layout of a left operand.
-    uint32_t M[4][4];
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const int j = 2 * k + half, s = 8 * j + 2 * quad_lane;
-        float v0 = 0.f, v1 = 0.f, v2 = 0.f, v3 = 0.f;
-        if (k <= warp) {
-          const float2 cs = *reinterpret_cast<const float2 *>(&decay.cum[s]);
-          const float2 ds = *reinterpret_cast<const float2 *>(&decay.dt[s]);
-          if (k < warp) {
-            const float e0 = exp2_fast(origin - cs.x) * ds.x, e1 = exp2_fast(origin - cs.y) * ds.y;
-            v0 = K[4 * j] * (row0 * e0);
-            v1 = K[4 * j + 1] * (row0 * e1);
-            v2 = K[4 * j + 2] * (row1 * e0);
-            v3 = K[4 * j + 3] * (row1 * e1);
-          } else {
-            if (s <= l0) v0 = K[4 * j] * (exp2_fast(cum0 - cs.x) * ds.x);
-            if (s + 1 <= l0) v1 = K[4 * j + 1] * (exp2_fast(cum0 - cs.y) * ds.y);
-            if (s <= l0 + 8) v2 = K[4 * j + 2] * (exp2_fast(cum1 - cs.x) * ds.x);
-            if (s + 1 <= l0 + 8) v3 = K[4 * j + 3] * (exp2_fast(cum1 - cs.y) * ds.y);
-          }
-        }
-        M[k][2 * half] = pack(T(), v0, v1);
-        M[k][2 * half + 1] = pack(T(), v2, v3);
-      }
-    }
-
-    const float from_state0 = exp2_fast(cum0), from_state1 = exp2_fast(cum1);
-#if SSDC_WGMMA
-    if constexpr (Wg) {
-      wgmma_wait<0>();
-      pin(Y);
-    }
-#endif
-#pragma unroll
-    for (int j = 0; j < 8; j++) {
-      Y[4 * j] *= from_state0;
-      Y[4 * j + 1] *= from_state0;
-      Y[4 * j + 2] *= from_state1;
-      Y[4 * j + 3] *= from_state1;
-    }
-    if constexpr (Wg) {
-#if SSDC_WGMMA
-      const uint64_t dX = tile_descriptor(X_tile, kTile);
-      pin(Y);
-      wgmma_begin();
-#pragma unroll
-      for (int k = 0; k < 4; k++) Wgmma<64, true>::mma(T(), Y, M[k], dX + k * (2048 >> 4), 1);
-      wgmma_commit();
-#endif
-    } else {
-      mma_registers<T, 64>(Y, M, X_tile, lane, warp);
-    }
-
-    // (X w)^T: rows are this warp's 16 columns of X, k is the position.
-    uint32_t Xw[4][4];
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-      uint32_t r[4];
-      ldmatrix_trans(r, X_tile + tile_at(k * 16 + (lane & 7) + ((lane >> 4) << 3), warp * 2 + ((lane >> 3) & 1)));
-      const float2 w0 = *reinterpret_cast<const float2 *>(&decay.weight[k * 16 + 2 * quad_lane]);
-      const float2 w1 = *reinterpret_cast<const float2 *>(&decay.weight[k * 16 + 8 + 2 * quad_lane]);
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const float2 v = unpack(T(), r[i]), w = i < 2 ? w0 : w1;
-        Xw[k][i] = pack(T(), v.x * w.x, v.y * w.y);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < NT / 2; i++) S[i] *= keep;
-    if constexpr (Wg) {
-#if SSDC_WGMMA
-      const uint64_t dBn = tile_descriptor(B_tile, kTile);
-      pin(S);
-      wgmma_begin();
-#pragma unroll
-      for (int k = 0; k < 4; k++) Wgmma<NT, true>::mma(T(), S, Xw[k], dBn + k * (2048 >> 4), 1);
-      wgmma_commit();
-      wgmma_wait<1>();
-      pin(Y);
-#endif
-    } else {
-      mma_registers<T, NT>(S, Xw, B_tile, lane, 3);
-    }
-
-    // y: skip connection, gate, then 16-byte stores.
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const int t = t0 + l0 + 8 * i;
-      const bool inside = active && t < L;
-      if (p.D) {
-#pragma unroll
-        for (int j = 0; j < 8; j++) {
-          const uint32_t at = X_tile - base + tile_at(l0 + 8 * i, j) + 4 * quad_lane;
-          const float2 v = unpack(T(), *reinterpret_cast<const uint32_t *>(shared + at));
-          Y[4 * j + 2 * i] += skip * v.x;
-          Y[4 * j + 2 * i + 1] += skip * v.y;
-        }
-      }
-      if (z && inside) {
-#pragma unroll
-        for (int j = 0; j < 8; j++) {
-          if (8 * j < columns) {
-            const float2 v = unpack(T(), *reinterpret_cast<const uint32_t *>(z + t * row + 8 * j + 2 * quad_lane));
-            Y[4 * j + 2 * i] *= silu(v.x);
-            Y[4 * j + 2 * i + 1] *= silu(v.y);
-          }
-        }
-      }
-#pragma unroll
-      for (int q = 0; q < 2; q++) {
-        uint32_t v[4];
-#pragma unroll
-        for (int k = 0; k < 4; k++) v[k] = pack(T(), Y[16 * q + 4 * k + 2 * i], Y[16 * q + 4 * k + 2 * i + 1]);
-        transpose_quad(v, lane);
-        const int column = 32 * q + 8 * quad_lane;
-        if (inside && column < columns) *reinterpret_cast<uint4 *>(y + t * row + column) = make_uint4(v[0], v[1], v[2], v[3]);
-      }
-    }
-
-#if SSDC_WGMMA
-    if constexpr (Wg) {
-      wgmma_wait<0>();
-      pin(S);
-    }
-#endif
-    // The four warps have read the state's tile; the next chunk needs the new one.
-    barrier_128(1 + wg);
-    publish_state();
-  }
-
-  if (p.hT && active) {
 #pragma unroll
     for (int j = 0; j < NT / 8; j++) {
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         const int pr = state_row + 8 * i, n = 8 * j + 2 * quad_lane;
-        if (pr < columns && n < N)
-          *reinterpret_cast<float2 *>(p.hT + (((size_t)b * H + h) * P + p0 + pr) * N + n) =
-              make_float2(S[4 * j + 2 * i], S[4 * j + 2 * i + 1]);
+        float2 v = make_float2(0.f, 0.f);
+        if (p.h0 && active && pr < columns && n < N)
+          v = *reinterpret_cast<const float2 *>(p.h0 + (((size_t)b * H + h) * P + p0 + pr) * N + n);
+        S[4 * j + 2 * i] = v.x;
+        S[4 * j + 2 * i + 1] = v.y;
       }
     }
-  }
+    }
+    auto publish_state = [&]() {
+#pragma unroll
+      for (int j = 0; j < NT / 8; j++) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          const uint32_t at = Place::S + wg * Place::matrix + tile_at(state_row + 8 * i, j) + 4 * quad_lane;
+          *reinterpret_cast<uint32_t *>(shared + at) = pack(T(), S[4 * j + 2 * i], S[4 * j + 2 * i + 1]);
+        }
+      }
+    };
+    publish_state();
+
+    for (int c = piece.first; c < piece.last; c++) {
+      const int t0 = c * kChunk;
+      const uint32_t stage = base + (c & 1) * Place::stage;
+      const uint32_t C_tile = stage + Place::C, B_tile = stage + Place::B, X_tile = stage + Place::X + wg * kTile;
+      Decay &decay = decays[c & 1];
+
+      if (warp == 0) {
+        const int t = t0 + 2 * lane;
+        const float d0 = t < L ? step_size(p, steps.x, bias) : 0.f;
+        const float d1 = t + 1 < L ? step_size(p, steps.y, bias) : 0.f;
+        const float a0 = bounded(a_scale * d0), a1 = bounded(a_scale * d1);
+        float sum = a0 + a1;
+#pragma unroll
+        for (int o = 1; o < 32; o <<= 1) {
+          const float v = __shfl_up_sync(0xffffffffu, sum, o);
+          if (lane >= o) sum += v;
+        }
+        const float total = __shfl_sync(0xffffffffu, sum, 31);
+        const float c1 = sum, c0 = sum - a1;
+        *reinterpret_cast<float2 *>(&decay.cum[2 * lane]) = make_float2(c0, c1);
+        *reinterpret_cast<float2 *>(&decay.dt[2 * lane]) = make_float2(d0, d1);
+        *reinterpret_cast<float2 *>(&decay.weight[2 * lane]) =
+            make_float2(exp2_fast(total - c0) * d0, exp2_fast(total - c1) * d1);
+      }
+      // Publishes this chunk's tiles, the state's tile and the decays; and every warp is
+      // done with the other stage, which the next load overwrites.
+      copy_wait_all();
+      if constexpr (Wg) fence_for_wgmma();
+      __syncthreads();
+      if (c + 1 < piece.last) {
+        load_chunk(c + 1);
+        if (warp == 0) steps = load_steps(c + 1);
+      }
+
+      float K[32], Y[32];
+      if constexpr (Wg) {
+#if SSDC_WGMMA
+        const uint64_t dC = tile_descriptor(C_tile, 16), dB = tile_descriptor(B_tile, 16), dS = tile_descriptor(S_tile, 16);
+        wgmma_begin();
+#pragma unroll
+        for (int k = 0; k < NT / 16; k++) {
+          const int off = (k >> 2) * (kTile >> 4) + (k & 3) * 2;  // 16 columns are 32 bytes
+          Wgmma<64, false>::mma(T(), K, dC + off, dB + off, k > 0);
+        }
+        wgmma_commit();
+#pragma unroll
+        for (int k = 0; k < NT / 16; k++) {
+          const int off = (k >> 2) * (kTile >> 4) + (k & 3) * 2;
+          Wgmma<64, false>::mma(T(), Y, dC + off, dS + off, k > 0);
+        }
+        wgmma_commit();
+#endif
+      } else {
+#pragma unroll
+        for (int i = 0; i < 32; i++) K[i] = Y[i] = 0.f;
+        mma_shared<T, 64, NT>(K, C_tile, B_tile, warp, lane, warp);
+        mma_shared<T, 64, NT>(Y, C_tile, S_tile, warp, lane, 3);
+      }
+
+      const int l0 = warp * 16 + quad_row;
+      const float cum0 = decay.cum[l0], cum1 = decay.cum[l0 + 8], origin = decay.cum[warp * 16];
+      const float keep = exp2_fast(decay.cum[kChunk - 1]);
+      const float row0 = exp2_fast(cum0 - origin), row1 = exp2_fast(cum1 - origin);
+
+#if SSDC_WGMMA
+      if constexpr (Wg) {
+        wgmma_wait<1>();
+        pin(K);
+      }
+#endif
+      // K o decay o dt, rounded, in the layout of a left operand.
+      uint32_t M[4][4];
+#pragma unroll
+      for (int k = 0; k < 4; k++) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const int j = 2 * k + half, s = 8 * j + 2 * quad_lane;
+          float v0 = 0.f, v1 = 0.f, v2 = 0.f, v3 = 0.f;
+          if (k <= warp) {
+            const float2 cs = *reinterpret_cast<const float2 *>(&decay.cum[s]);
+            const float2 ds = *reinterpret_cast<const float2 *>(&decay.dt[s]);
+            if (k < warp) {
+              const float e0 = exp2_fast(origin - cs.x) * ds.x, e1 = exp2_fast(origin - cs.y) * ds.y;
+              v0 = K[4 * j] * (row0 * e0);
+              v1 = K[4 * j + 1] * (row0 * e1);
+              v2 = K[4 * j + 2] * (row1 * e0);
+              v3 = K[4 * j + 3] * (row1 * e1);
+            } else {
+              if (s <= l0) v0 = K[4 * j] * (exp2_fast(cum0 - cs.x) * ds.x);
+              if (s + 1 <= l0) v1 = K[4 * j + 1] * (exp2_fast(cum0 - cs.y) * ds.y);
+              if (s <= l0 + 8) v2 = K[4 * j + 2] * (exp2_fast(cum1 - cs.x) * ds.x);
+              if (s + 1 <= l0 + 8) v3 = K[4 * j + 3] * (exp2_fast(cum1 - cs.y) * ds.y);
+            }
+          }
+          M[k][2 * half] = pack(T(), v0, v1);
+          M[k][2 * half + 1] = pack(T(), v2, v3);
+        }
+      }
+
+      const float from_state0 = exp2_fast(cum0), from_state1 = exp2_fast(cum1);
+#if SSDC_WGMMA
+      if constexpr (Wg) {
+        wgmma_wait<0>();
+        pin(Y);
+      }
+#endif
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        Y[4 * j] *= from_state0;
+        Y[4 * j + 1] *= from_state0;
+        Y[4 * j + 2] *= from_state1;
+        Y[4 * j + 3] *= from_state1;
+      }
+      if constexpr (Wg) {
+#if SSDC_WGMMA
+        const uint64_t dX = tile_descriptor(X_tile, kTile);
+        pin(Y);
+        wgmma_begin();
+#pragma unroll
+        for (int k = 0; k < 4; k++) Wgmma<64, true>::mma(T(), Y, M[k], dX + k * (2048 >> 4), 1);
+        wgmma_commit();
+#endif
+      } else {
+        mma_registers<T, 64>(Y, M, X_tile, lane, warp);
+      }
+
+      // (X w)^T: rows are this warp's 16 columns of X, k is the position.
+      uint32_t Xw[4][4];
+#pragma unroll
+      for (int k = 0; k < 4; k++) {
+        uint32_t r[4];
+        ldmatrix_trans(r, X_tile + tile_at(k * 16 + (lane & 7) + ((lane >> 4) << 3), warp * 2 + ((lane >> 3) & 1)));
+        const float2 w0 = *reinterpret_cast<const float2 *>(&decay.weight[k * 16 + 2 * quad_lane]);
+        const float2 w1 = *reinterpret_cast<const float2 *>(&decay.weight[k * 16 + 8 + 2 * quad_lane]);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const float2 v = unpack(T(), r[i]), w = i < 2 ? w0 : w1;
+          Xw[k][i] = pack(T(), v.x * w.x, v.y * w.y);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < NT / 2; i++) S[i] *= keep;
+      if constexpr (Wg) {
+#if SSDC_WGMMA
+        const uint64_t dBn = tile_descriptor(B_tile, kTile);
+        pin(S);
+        wgmma_begin();
+#pragma unroll
+        for (int k = 0; k < 4; k++) Wgmma<NT, true>::mma(T(), S, Xw[k], dBn + k * (2048 >> 4), 1);
+        wgmma_commit();
+        wgmma_wait<1>();
+        pin(Y);
+#endif
+      } else {
+        mma_registers<T, NT>(S, Xw, B_tile, lane, 3);
+      }
+
+      // y: skip connection, gate, then 16-byte stores.
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const int t = t0 + l0 + 8 * i;
+        const bool inside = active && t < L;
+        if (p.D) {
+#pragma unroll
+          for (int j = 0; j < 8; j++) {
+            const uint32_t at = X_tile - base + tile_at(l0 + 8 * i, j) + 4 * quad_lane;
+            const float2 v = unpack(T(), *reinterpret_cast<const uint32_t *>(shared + at));
+            Y[4 * j + 2 * i] += skip * v.x;
+            Y[4 * j + 2 * i + 1] += skip * v.y;
+          }
+        }
+        if (z && inside) {
+#pragma unroll
+          for (int j = 0; j < 8; j++) {
+            if (8 * j < columns) {
+              const float2 v = unpack(T(), *reinterpret_cast<const uint32_t *>(z + t * row + 8 * j + 2 * quad_lane));
+              Y[4 * j + 2 * i] *= silu(v.x);
+              Y[4 * j + 2 * i + 1] *= silu(v.y);
+            }
+          }
+        }
+#pragma unroll
+        for (int q = 0; q < 2; q++) {
+          uint32_t v[4];
+#pragma unroll
+          for (int k = 0; k < 4; k++) v[k] = pack(T(), Y[16 * q + 4 * k + 2 * i], Y[16 * q + 4 * k + 2 * i + 1]);
+          transpose_quad(v, lane);
+          const int column = 32 * q + 8 * quad_lane;
+          if (inside && column < columns) *reinterpret_cast<uint4 *>(y + t * row + column) = make_uint4(v[0], v[1], v[2], v[3]);
+        }
+      }
+
+#if SSDC_WGMMA
+      if constexpr (Wg) {
+        wgmma_wait<0>();
+        pin(S);
+      }
+#endif
+      // The four warps have read the state's tile; the next chunk needs the new one.
+      barrier_128(1 + wg);
+      publish_state();
+    }
+
+    if (piece.last < chunks) {
+      float *to = handoff.states + (size_t)blockIdx.x * (64 * NT * Heads) + thread;
+#pragma unroll
+      for (int i = 0; i < NT / 2; i++) to[i * 128 * Heads] = S[i];
+      __threadfence();
+      __syncthreads();
+      if (thread == 0) announce(handoff.ready + blockIdx.x);
+    } else if (p.hT && active) {
+#pragma unroll
+      for (int j = 0; j < NT / 8; j++) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          const int pr = state_row + 8 * i, n = 8 * j + 2 * quad_lane;
+          if (pr < columns && n < N)
+            *reinterpret_cast<float2 *>(p.hT + (((size_t)b * H + h) * P + p0 + pr) * N + n) =
+                make_float2(S[4 * j + 2 * i], S[4 * j + 2 * i + 1]);
+        }
+      }
+    }
+  }  // pieces
 }
 
 // Any shape with N <= 512, one warp for each (b, h, p), position after position.
@@ -556,34 +603,50 @@ template <class T, int N> __global__ void __launch_bounds__(256) ssd_step(const 
 #ifndef SSDC_EMULATE
 namespace {
 
-template <class T, int NT, int Heads, bool Wg> int launch_forward(const ssdc_ssd &p, cudaStream_t stream) {
+int multiprocessors() {
+  int device = 0, count = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 1;
+  return count;
+}
+
+template <class T, int NT, int Heads, bool Wg> int launch_forward(const ssdc_ssd &p, void *workspace, cudaStream_t stream) {
   auto kernel = ssd_forward<T, NT, Heads, Wg>;
   constexpr int bytes = Layout<NT, Heads>::requested;
   cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (e != cudaSuccess) return e;
   const int per_group = p.heads / p.groups * ((p.head_dim + 63) / 64);
-  kernel<<<p.batch * p.groups * ((per_group + Heads - 1) / Heads), 128 * Heads, bytes, stream>>>(p);
+  int blocks = p.batch * p.groups * ((per_group + Heads - 1) / Heads);
+  Handoff handoff = {nullptr, nullptr};
+  const int most = multiprocessors();
+  if (workspace && blocks > most) {
+    blocks = most;
+    handoff.states = static_cast<float *>(workspace);
+    handoff.ready = reinterpret_cast<int *>(handoff.states + (size_t)blocks * 64 * NT * Heads);
+    e = cudaMemsetAsync(handoff.ready, 0, blocks * sizeof(int), stream);
+    if (e != cudaSuccess) return e;
+  }
+  kernel<<<blocks, 128 * Heads, bytes, stream>>>(p, handoff);
   return cudaGetLastError();
 }
 
-template <class T, int NT, bool Wg> int forward_heads(const ssdc_ssd &p, int heads, cudaStream_t s) {
+template <class T, int NT, bool Wg> int forward_heads(const ssdc_ssd &p, int heads, void *workspace, cudaStream_t s) {
   switch (heads) {
-  case 1: return launch_forward<T, NT, 1, Wg>(p, s);
-  case 2: return launch_forward<T, NT, 2, Wg>(p, s);
-  case 3: return launch_forward<T, NT, 3, Wg>(p, s);
+  case 1: return launch_forward<T, NT, 1, Wg>(p, workspace, s);
+  case 2: return launch_forward<T, NT, 2, Wg>(p, workspace, s);
+  case 3: return launch_forward<T, NT, 3, Wg>(p, workspace, s);
   }
   return SSDC_UNSUPPORTED;
 }
 
-template <class T> int forward(const ssdc_ssd &p, int path, int heads, cudaStream_t s) {
+template <class T> int forward(const ssdc_ssd &p, int path, int heads, void *workspace, cudaStream_t s) {
   if (path == SSDC_SERIAL_PATH) {
     const long long threads = 32LL * p.batch * p.heads * p.head_dim;
     ssd_serial<T><<<(unsigned)((threads + 255) / 256), 256, 0, s>>>(p);
     return cudaGetLastError();
   }
   if (path == SSDC_WGMMA_PATH)
-    return p.state <= 64 ? forward_heads<T, 64, true>(p, heads, s) : forward_heads<T, 128, true>(p, heads, s);
-  return p.state <= 64 ? forward_heads<T, 64, false>(p, heads, s) : forward_heads<T, 128, false>(p, heads, s);
+    return p.state <= 64 ? forward_heads<T, 64, true>(p, heads, workspace, s) : forward_heads<T, 128, true>(p, heads, workspace, s);
+  return p.state <= 64 ? forward_heads<T, 64, false>(p, heads, workspace, s) : forward_heads<T, 128, false>(p, heads, workspace, s);
 }
 
 template <class T> int step(const ssdc_ssd &p, cudaStream_t s) {
@@ -594,7 +657,7 @@ template <class T> int step(const ssdc_ssd &p, cudaStream_t s) {
   case 64: ssd_step<T, 64><<<blocks, 256, 0, s>>>(p); break;
   case 128: ssd_step<T, 128><<<blocks, 256, 0, s>>>(p); break;
   case 256: ssd_step<T, 256><<<blocks, 256, 0, s>>>(p); break;
-  default: return forward<T>(p, SSDC_SERIAL_PATH, 1, s);
+  default: return forward<T>(p, SSDC_SERIAL_PATH, 1, nullptr, s);
   }
   return cudaGetLastError();
 }
@@ -607,7 +670,7 @@ bool valid(const ssdc_ssd *p) {
 
 }  // namespace
 
-extern "C" int ssdc_ssd_forward(const ssdc_ssd *p, int path, int heads, void *stream) {
+extern "C" int ssdc_ssd_forward(const ssdc_ssd *p, int path, int heads, void *workspace, void *stream) {
   if (!valid(p)) return SSDC_BAD_ARGUMENT;
   const bool covered = p->head_dim % 8 == 0 && p->state % 8 == 0 && p->state <= 128;
   if (path == SSDC_AUTO) {
@@ -621,8 +684,10 @@ extern "C" int ssdc_ssd_forward(const ssdc_ssd *p, int path, int heads, void *st
   }
   if (heads == 0) heads = 2;
   cudaStream_t s = static_cast<cudaStream_t>(stream);
-  return p->type == SSDC_BF16 ? forward<__nv_bfloat16>(*p, path, heads, s) : forward<__half>(*p, path, heads, s);
+  return p->type == SSDC_BF16 ? forward<__nv_bfloat16>(*p, path, heads, workspace, s) : forward<__half>(*p, path, heads, workspace, s);
 }
+
+extern "C" long long ssdc_ssd_workspace(void) { return multiprocessors() * (3LL * 64 * 128 * sizeof(float) + sizeof(int)); }
 
 extern "C" int ssdc_ssd_step(const ssdc_ssd *p, void *stream) {
   if (!valid(p) || p->length != 1 || !p->hT) return SSDC_BAD_ARGUMENT;

@@ -94,6 +94,16 @@ __device__ __forceinline__ float exp2_fast(float v) {
   return r;
 }
 
+// A flag between blocks: what was written before announce() (after __threadfence by its writers)
+// is seen after wait_for(), when read past the first-level cache.
+__device__ __forceinline__ void announce(int *flag) { asm volatile("st.release.gpu.global.s32 [%0], 1;\n" ::"l"(flag) : "memory"); }
+__device__ __forceinline__ void wait_for(const int *flag) {
+  int v;
+  do asm volatile("ld.acquire.gpu.global.s32 %0, [%1];\n" : "=r"(v) : "l"(flag) : "memory");
+  while (!v);
+}
+__device__ __forceinline__ float load_fresh(const float *p) { return __ldcg(p); }
+
 // Descriptors of swizzled tiles. Rows that run along K (k contiguous): groups of 8 rows
 // are 1024 bytes apart; the leading offset is not used. Rows that run along the other
 // dimension (k is the row): groups of 8 k are 1024 bytes apart, blocks of 64 columns one tile.

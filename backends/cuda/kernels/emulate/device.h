@@ -31,7 +31,7 @@ constexpr int kMaxThreads = 512;
 constexpr uint32_t kSharedOrigin = 400;  // not a multiple of 1024, as on a device
 extern unsigned char raw_shared[];
 struct Index { int x; };
-extern Index threadIdx, blockIdx, blockDim;
+extern Index threadIdx, blockIdx, blockDim, gridDim;
 void arrive_and_wait(int barrier, int threads);  // 0..15 named barriers, 16.. one for each warp
 extern unsigned char exchange[kMaxThreads][64];
 
@@ -80,6 +80,12 @@ inline void copy_wait_all() {
   c.n = 0;
 }
 inline void fence_for_wgmma() {}
+inline void __threadfence() {}
+inline void announce(int *flag) { *flag = 1; }
+inline void wait_for(const int *flag) {
+  if (!*flag) { fprintf(stderr, "waits for a block that comes later\n"); abort(); }
+}
+inline float load_fresh(const float *p) { return *p; }
 
 inline float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
 inline float to_float(__half v) { return __half2float(v); }

@@ -8,7 +8,7 @@
 #include "../ssd_fwd.cu"
 
 unsigned char raw_shared[240 * 1024];
-Index threadIdx, blockIdx, blockDim;
+Index threadIdx, blockIdx, blockDim, gridDim;
 unsigned char exchange[kMaxThreads][64];
 Copies copies[kMaxThreads];
 
@@ -40,6 +40,7 @@ static void launch(int blocks, int threads, std::function<void()> f) {
   static std::vector<char> stacks((size_t)kMaxThreads << 16);
   body = f;
   blockDim.x = threads;
+  gridDim.x = blocks;
   for (int b = 0; b < blocks; b++) {
     blockIdx.x = b;
     for (unsigned i = 0; i < sizeof raw_shared; i += 2) raw_shared[i] = 0xC0, raw_shared[i + 1] = 0x7F;  // NaN
@@ -71,7 +72,7 @@ template <class T> struct Case {
   bool D, z, h0;
 };
 
-template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c) {
+template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c, int share = 0) {
   static std::mt19937 random(7);
   std::normal_distribution<float> normal;
   std::uniform_real_distribution<float> uniform;
@@ -97,7 +98,10 @@ template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c) {
   p.type = sizeof(T) && std::is_same<T, __half>::value ? SSDC_F16 : SSDC_BF16;
   p.dt_type = SSDC_F32, p.softplus = 1, p.dt_low = 0, p.dt_high = INFINITY;
   const int per_group = c.H / c.G * ((c.P + 63) / 64);
-  launch(c.B * c.G * ((per_group + Heads - 1) / Heads), 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p); });
+  const int blocks = share ? share : c.B * c.G * ((per_group + Heads - 1) / Heads);
+  std::vector<float> handed((size_t)blocks * 64 * NT * Heads, NAN);
+  std::vector<int> ready(blocks);
+  launch(blocks, 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p, Handoff{handed.data(), ready.data()}); });
 
   double dy = 0, ny = 0, dh = 0, nh = 0;
   for (int b = 0; b < c.B; b++)
@@ -148,5 +152,9 @@ int main() {
   ok &= run<__half, 64, 2, true>({1, 193, 2, 8, 2, 16, false, true, true});
   ok &= run<__half, 64, 1, false>({1, 193, 2, 32, 1, 64, false, true, true});
   ok &= run<bf, 64, 2, true>({1, 1, 2, 128, 1, 64, true, false, false});
+  // Shares that split sequences: several a block, and several blocks a sequence.
+  ok &= run<bf, 128, 2, true>({2, 200, 5, 64, 1, 128, true, false, true}, 4);
+  ok &= run<bf, 128, 2, false>({2, 200, 5, 64, 1, 128, true, false, true}, 5);
+  ok &= run<bf, 64, 1, true>({1, 500, 2, 64, 1, 64, false, false, true}, 5);
   return !ok;
 }
