@@ -84,6 +84,30 @@ func FuzzRestoreStates(f *testing.F) {
 	f.Add(buf.Bytes())
 	f.Add([]byte(stateMagic + "\x02\x00\x00\x00[]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_, _ = RestoreStates(bytes.NewReader(data), []string{"a", "b"}, []tensor.DType{tensor.Float32, tensor.Float32})
+		_, _ = RestoreStates(bytes.NewReader(data), []string{"a", "b"}, []graph.Type{graph.T(tensor.Float32, graph.Sym("B")), {DType: tensor.Float32}})
 	})
+}
+
+// TestRestoreOther: a state of another type is refused, one that fits its symbols is not.
+func TestRestoreOther(t *testing.T) {
+	var file bytes.Buffer
+	if err := SaveStates(&file, []StateEntry{{"a", tensor.New(tensor.Float32, 2, 3)}}); err != nil {
+		t.Fatal(err)
+	}
+	b := graph.Sym("B")
+	for _, c := range []struct {
+		want graph.Type
+		ok   bool
+	}{
+		{graph.T(tensor.Float32, b, graph.D(3)), true},
+		{graph.T(tensor.Float32, b, b), true}, // the run compares them
+		{graph.T(tensor.Float32, b, graph.D(4)), false},
+		{graph.T(tensor.Float32, b), false},
+		{graph.T(tensor.Float64, b, graph.D(3)), false},
+	} {
+		_, err := RestoreStates(bytes.NewReader(file.Bytes()), []string{"a"}, []graph.Type{c.want})
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.want, err)
+		}
+	}
 }

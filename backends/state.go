@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 )
 
@@ -73,8 +74,8 @@ func SaveStates(w io.Writer, states []StateEntry) error {
 }
 
 // RestoreStates reads what SaveStates wrote. names lists the states that the
-// session has, and dtypes their types; the result follows that order.
-func RestoreStates(r io.Reader, names []string, dtypes []tensor.DType) ([]StateEntry, error) {
+// session has, and types their types; the result follows that order.
+func RestoreStates(r io.Reader, names []string, types []graph.Type) ([]StateEntry, error) {
 	fail := func(format string, a ...any) ([]StateEntry, error) {
 		return nil, fmt.Errorf("restoring session state: "+format, a...)
 	}
@@ -137,8 +138,8 @@ func RestoreStates(r io.Reader, names []string, dtypes []tensor.DType) ([]StateE
 		if !ok {
 			return fail("the file has no state %q: it is of another model", name)
 		}
-		if e.Tensor != nil && e.Tensor.DType != dtypes[i] {
-			return fail("state %q is %s in the file and %s in the model", name, e.Tensor.DType, dtypes[i])
+		if e.Tensor != nil && !admits(types[i], e.Tensor) {
+			return fail("state %q is %s in the file and %s in the model", name, e.Tensor.TypeString(), types[i])
 		}
 		out = append(out, e)
 	}
@@ -146,4 +147,17 @@ func RestoreStates(r io.Reader, names []string, dtypes []tensor.DType) ([]StateE
 		return fail("the file has %d states, the model %d", len(byName), len(names))
 	}
 	return out, nil
+}
+
+// admits reports whether t is of type want, whatever the symbols in it stand for.
+func admits(want graph.Type, t *tensor.Tensor) bool {
+	if want.DType != t.DType || want.Ranked() && want.Rank() != t.Rank() {
+		return false
+	}
+	for i, d := range want.Shape {
+		if n, ok := d.Const(); ok && n != int64(t.Shape[i]) {
+			return false
+		}
+	}
+	return true
 }

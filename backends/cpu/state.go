@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 )
 
@@ -74,12 +75,12 @@ func (s *session) Save(w io.Writer) error {
 // Restore implements backends.Session.
 func (s *session) Restore(r io.Reader) error {
 	var names []string
-	var dtypes []tensor.DType
+	var types []graph.Type
 	for j, pair := range s.e.plan.States {
 		names = append(names, pair.In)
-		dtypes = append(dtypes, s.e.plan.Graph.Inputs[s.stateInput(j)].Type.DType)
+		types = append(types, s.e.plan.Graph.Inputs[s.stateInput(j)].Type)
 	}
-	list, err := backends.RestoreStates(r, names, dtypes)
+	list, err := backends.RestoreStates(r, names, types)
 	if err != nil {
 		return err
 	}

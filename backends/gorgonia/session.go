@@ -192,16 +192,16 @@ func (s *session) Save(w io.Writer) error {
 // Restore implements backends.Session.
 func (s *session) Restore(r io.Reader) error {
 	var names []string
-	var dtypes []tensor.DType
+	var types []graph.Type
 	for _, p := range s.e.plan.States {
 		names = append(names, p.In)
 		for _, v := range s.e.plan.Graph.Inputs {
 			if v.Name == p.In {
-				dtypes = append(dtypes, v.Type.DType)
+				types = append(types, v.Type)
 			}
 		}
 	}
-	list, err := backends.RestoreStates(r, names, dtypes)
+	list, err := backends.RestoreStates(r, names, types)
 	if err != nil {
 		return err
 	}
