@@ -339,7 +339,7 @@ func TestMamba(t *testing.T) {
 					feeds = append(feeds, d)
 				}
 				out := run(t, g, m, feeds...)
-				// ssd_minimal at the length of its chunk, 8, is traced without a scan.
+				// ssd_minimal at exactly one chunk, 8, is computed right but not recovered as an SSD.
 				oneChunk := in["x"] != nil && in["x"].Shape[1] == 8
 				if f := model.Fused(g.Plan().Graph); f["ssm.SSD"] == 0 && !oneChunk {
 					t.Errorf("%s: no SSD in the compiled graph: %v", filepath.Base(path), f)
