@@ -20,7 +20,6 @@ package cpu
 
 import (
 	"fmt"
-	"sort"
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu/pool"
@@ -312,33 +311,4 @@ func (e *executable) Plan() *backends.Plan { return e.plan }
 func (e *executable) Close() error {
 	e.pool.Close()
 	return nil
-}
-
-// Uses counts the nodes of a plan by kernel, most frequent first; nodes that
-// run by definition count under "". It is what inspect prints.
-func Uses(p *backends.Plan) []KernelUse {
-	count := map[KernelUse]int{}
-	for i, n := range p.Graph.Nodes {
-		count[KernelUse{Op: n.Op, Kernel: p.Kernels[i]}]++
-	}
-	var out []KernelUse
-	for u, c := range count {
-		u.Nodes = c
-		out = append(out, u)
-	}
-	sort.Slice(out, func(i, j int) bool {
-		a, b := out[i], out[j]
-		if a.Nodes != b.Nodes {
-			return a.Nodes > b.Nodes
-		}
-		return a.Op.String()+a.Kernel < b.Op.String()+b.Kernel
-	})
-	return out
-}
-
-// KernelUse is an operator, the kernel chosen for it, and how often.
-type KernelUse struct {
-	Op     graph.OpID
-	Kernel string
-	Nodes  int
 }

@@ -30,9 +30,6 @@ type Seq struct {
 	StrideB, StrideL int
 }
 
-// Dense gives the Seq of a contiguous [B,L,row] slice.
-func Dense(data []float32, l, row int) Seq { return Seq{data, l * row, row} }
-
 // Algo selects the evaluation order.
 type Algo int
 

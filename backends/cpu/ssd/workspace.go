@@ -108,15 +108,6 @@ func newLayout(s Shape) layout {
 	return l
 }
 
-// WorkspaceSize is the number of bytes that NewWorkspace allocates.
-func WorkspaceSize(workers int, shapes ...Shape) int {
-	n := 0
-	for _, s := range shapes {
-		n = max(n, newLayout(s).total)
-	}
-	return (max(workers, 1)*n + 16) * 4
-}
-
 // Workspace is the scratch memory of Run, reusable for any call that fits it;
 // one Run at a time may use it.
 type Workspace struct {
