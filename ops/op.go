@@ -61,7 +61,6 @@ const (
 	View                           // the output is the first input's memory under another shape
 	Random                         // not a function of its inputs: never fold or merge
 	ShapeOnly                      // reads only the type of its first input, never the contents
-	Differs                        // reserved for operators whose results may differ in rounding between backends
 )
 
 // Case is a test: a node on given inputs. Backends are compared with Eval, and

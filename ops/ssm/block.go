@@ -27,6 +27,7 @@ var GatedRMSNorm = &ops.Op{
 		{Name: "norm_before_gate", Doc: "1: gate after the normalisation", Default: int64(0)},
 		{Name: "group_size", Doc: "channels per group; 0: all", Default: int64(0)},
 	},
+	Cases: gatedNormCases,
 	Infer: func(c *ops.Infer) error {
 		x, z, w := c.Type(0), c.Type(1), c.Type(2)
 		if x.Ranked() && z.Ranked() && x.Rank() != z.Rank() {
@@ -97,6 +98,7 @@ var Linear = &ops.Op{
 	},
 	Out:   []ops.Param{{Name: "y", Doc: "[...,N]"}},
 	Attrs: []ops.Attr{{Name: "activation", Doc: `"none", "relu", "silu", "gelu", "gelu_tanh", "sigmoid", "softplus"`, Default: "none"}},
+	Cases: linearCases,
 	Infer: func(c *ops.Infer) error {
 		x, w := c.Type(0), c.Type(1)
 		if act := c.Node.Attrs.Str("activation", "none"); activations[act] == nil {

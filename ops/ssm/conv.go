@@ -56,7 +56,8 @@ var CausalConv = &ops.Op{
 		c.Out(1, graph.Type{DType: d, Shape: out})
 		return nil
 	},
-	Eval: evalCausalConv,
+	Eval:  evalCausalConv,
+	Cases: convCases,
 }
 
 func evalCausalConv(c *ops.Call) ([]*tensor.Tensor, error) {

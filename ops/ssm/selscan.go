@@ -49,7 +49,8 @@ var SelectiveScan = &ops.Op{
 		c.Out(1, graph.Type{DType: d, Shape: s.dims(1, "B", "D", "N")})
 		return nil
 	},
-	Eval: evalSelectiveScan,
+	Eval:  evalSelectiveScan,
+	Cases: selectiveCases,
 }
 
 func evalSelectiveScan(c *ops.Call) ([]*tensor.Tensor, error) {
@@ -103,6 +104,7 @@ var LinearScan = &ops.Op{
 	},
 	Out:   []ops.Param{{Name: "h", Doc: "[B,L,...]"}, {Name: "hT", Doc: "[B,...]", Optional: true}},
 	Alias: map[int]int{1: 2},
+	Cases: linearScanCases,
 	Infer: func(c *ops.Infer) error {
 		a, u := c.Type(0), c.Type(1)
 		if a.Ranked() && u.Ranked() && (a.Rank() != u.Rank() || a.Rank() < 2) {

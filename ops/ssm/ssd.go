@@ -39,6 +39,7 @@ var SSD = &ops.Op{
 	Alias: map[int]int{1: 8},
 	Infer: inferSSD,
 	Eval:  evalSSD,
+	Cases: ssdCases,
 }
 
 func inferSSD(c *ops.Infer) error {
