@@ -388,11 +388,14 @@ func mulSigmoid(r *rewriter, n *graph.Node) *graph.Value {
 	return nil
 }
 
-// clipNoop removes a Clip without bounds, or whose bounds Softplus keeps anyway.
+// clipNoop removes a Clip without bounds, or whose bounds Softplus keeps
+// anyway. The largest finite numbers are bounds: exporters write them to keep
+// infinities out. Only above a Softplus, where an infinity is beyond repair,
+// they pass for none.
 func clipNoop(_ *rewriter, n *graph.Node) *graph.Value {
 	lo, hi := math.Inf(-1), math.Inf(1)
 	if n.Op.Since < 11 {
-		lo, hi = float64(n.Attrs.Float("min", -math.MaxFloat32)), float64(n.Attrs.Float("max", math.MaxFloat32))
+		lo, hi = float64(n.Attrs.Float("min", float32(lo))), float64(n.Attrs.Float("max", float32(hi)))
 	} else {
 		for i, p := range []*float64{&lo, &hi} {
 			if v := n.Input(i + 1); v != nil {
@@ -403,11 +406,11 @@ func clipNoop(_ *rewriter, n *graph.Node) *graph.Value {
 			}
 		}
 	}
-	if !n.In[0].Type.DType.IsFloat() || !(hi >= math.MaxFloat32) {
+	if !n.In[0].Type.DType.IsFloat() {
 		return nil
 	}
 	positive := n.In[0].Def != nil && n.In[0].Def.Op.Is("", "Softplus")
-	if lo <= -math.MaxFloat32 || positive && lo <= 0 {
+	if math.IsInf(lo, -1) && math.IsInf(hi, 1) || positive && lo <= 0 && hi >= math.MaxFloat32 {
 		return n.In[0]
 	}
 	return nil
