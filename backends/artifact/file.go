@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/graph"
@@ -325,20 +328,33 @@ func (f *File) weightBytes(e WeightEntry) []byte {
 	return f.data[w.Offset+e.Offset:][:e.Size:e.Size]
 }
 
-// Verify reads all weights and compares their sums.
+// Verify reads all weights, on all processors, and compares their sums. It
+// names the first damaged one in the order of the file.
 func (f *File) Verify() error {
-	checked := map[uint64]bool{}
+	var todo []WeightEntry
+	seen := map[uint64]bool{}
 	for _, e := range f.Weights {
-		if checked[e.Offset] && e.Size > 0 {
-			continue // shared by targets
-		}
-		checked[e.Offset] = true
-		if sum := sha256.Sum256(f.weightBytes(e)); hex.EncodeToString(sum[:]) != e.Sum {
-			return fmt.Errorf("%s: weight %q is damaged (checksum)", f.path, e.Name)
+		if e.Size > 0 && !seen[e.Offset] { // targets share weights
+			seen[e.Offset] = true
+			todo = append(todo, e)
 		}
 	}
-	if w, ok := f.section(SecWeights, ""); ok && sha256.Sum256(f.bytes(w)) != w.Sum {
-		return fmt.Errorf("%s: section %s is damaged (checksum)", f.path, SecWeights)
+	damaged := make([]bool, len(todo))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(todo); i = int(next.Add(1)) - 1 {
+				sum := sha256.Sum256(f.weightBytes(todo[i]))
+				damaged[i] = hex.EncodeToString(sum[:]) != todo[i].Sum
+			}
+		})
+	}
+	wg.Wait()
+	for i, bad := range damaged {
+		if bad {
+			return fmt.Errorf("%s: weight %q is damaged (checksum); compile the model again or copy the file again", f.path, todo[i].Name)
+		}
 	}
 	return nil
 }

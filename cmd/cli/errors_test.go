@@ -304,6 +304,10 @@ func TestArtifactErrors(t *testing.T) {
 	// The weights are mapped, not read: their sums are compared on request.
 	flipped := change("weights.ssda", func(b []byte) []byte { b[len(b)-9] ^= 1; return b })
 	fails(t, 1, []string{flipped, "damaged"}, "inspect", flipped, "--verify")
+	fails(t, 1, []string{flipped, "damaged"}, "run", flipped, "--random")
+	if r := call(t, "run", flipped, "--random", "--no-verify"); r.code != 0 {
+		t.Errorf("--no-verify: exit code %d: %s", r.code, r.err)
+	}
 	fails(t, 1, []string{"is not an artifact", "ssdc compile"}, "inspect", decode+"/model.onnx")
 	fails(t, 2, []string{"compiled already"}, "run", artifactOf(t, decode), "-O", "0")
 }

@@ -63,7 +63,7 @@ func Summarise(name string, t *tensor.Tensor) Tensor {
 // RunCommand makes the run command.
 func RunCommand(open Opener) *cobra.Command {
 	var inputs, outputs, shape []string
-	var random, asJSON bool
+	var random, asJSON, noVerify bool
 	var threads int
 	var load, save string
 	c := &cobra.Command{
@@ -100,6 +100,11 @@ table of the results is printed.`,
 				return err
 			}
 			defer m.Close()
+			if f := m.Artifact(); f != nil && !noVerify {
+				if err := f.Verify(); err != nil {
+					return err
+				}
+			}
 			if err := CheckOutputs(m, outputs); err != nil {
 				return err
 			}
@@ -145,6 +150,7 @@ table of the results is printed.`,
 	f := c.Flags()
 	f.StringArrayVarP(&inputs, "input", "i", nil, "read an input from `NAME=FILE`: NAME=FILE.npy, FILE.npy or FILE.npz; may repeat")
 	f.StringArrayVarP(&outputs, "output", "o", nil, "write an output to `NAME=FILE`: NAME=FILE.npy, FILE.npy, or all to FILE.npz; may repeat")
+	f.BoolVar(&noVerify, "no-verify", false, "do not compare the weights with their sums first (half a second per GB)")
 	f.BoolVar(&random, "random", false, "make inputs that are not given from the signature")
 	f.StringArrayVar(&shape, "shape", nil, "lengths for --random: `NAME=N`, as in batch=1,seq=512 (default 1)")
 	f.IntVar(&threads, "threads", 0, "number `N` of threads (default: one per processor)")
