@@ -20,6 +20,9 @@ class Arguments(ctypes.Structure):
 library = ctypes.CDLL(os.environ["SSDC_KERNELS"])
 library.ssdc_ssd_forward.argtypes = [ctypes.POINTER(Arguments), ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 library.ssdc_ssd_workspace.restype = ctypes.c_longlong
+library.ssdc_ssd_split_workspace.argtypes = [ctypes.POINTER(Arguments), ctypes.c_int]
+library.ssdc_ssd_split_workspace.restype = ctypes.c_longlong
+library.ssdc_ssd_forward_split.argtypes = [ctypes.POINTER(Arguments), ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 library.ssdc_ssd_step.argtypes = [ctypes.POINTER(Arguments), ctypes.c_void_p]
 
 
@@ -73,6 +76,22 @@ def forward(a, path=AUTO, heads=0, share=True):
     code = library.ssdc_ssd_forward(ctypes.byref(a), path, heads, workspace.data_ptr() if share else None, torch.cuda.current_stream().cuda_stream)
     if code:
         raise RuntimeError(f"ssdc_ssd_forward returned {code}")
+
+
+split_workspace = None
+
+
+def forward_split(a, path=AUTO, segments=0):
+    """Cut in time into `segments`; 0: the library chooses."""
+    global split_workspace
+    need = library.ssdc_ssd_split_workspace(ctypes.byref(a), segments)
+    if need < 0:
+        raise RuntimeError(f"ssdc_ssd_split_workspace returned {need}")
+    if split_workspace is None or split_workspace.numel() < need:
+        split_workspace = torch.full((need // 4 + 1,), float("nan"), device="cuda").view(torch.uint8)
+    code = library.ssdc_ssd_forward_split(ctypes.byref(a), path, segments, split_workspace.data_ptr(), torch.cuda.current_stream().cuda_stream)
+    if code:
+        raise RuntimeError(f"ssdc_ssd_forward_split returned {code}")
 
 
 def step(a):

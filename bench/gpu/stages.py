@@ -75,6 +75,43 @@ def check_mma():
         check("mma.sync", ssd.MMA, heads)
 
 
+def check_split():
+    """Sequences cut in time; the last shapes leave the number of segments to the library."""
+    for label, path in (("wgmma", ssd.WGMMA), ("mma.sync", ssd.MMA)):
+        for segments, shape, options in [
+            (3, dict(B=1, L=1024, H=4, P=64, G=1, N=128), dict(h0=True)),
+            (1, dict(B=1, L=333, H=5, P=64, G=1, N=128), dict(h0=True, D=True)),
+            (4, dict(B=2, L=333, H=5, P=64, G=1, N=128), dict(h0=True, D=True, z=True, raw_dt=True)),
+            (16, dict(B=1, L=1000, H=24, P=64, G=8, N=128), dict(D=True)),
+            (5, dict(B=2, L=500, H=4, P=80, G=2, N=96), dict(z=True, h0=True)),
+            (2, dict(B=1, L=130, H=6, P=128, G=2, N=16), dict(dtype=torch.float16, h0=True)),
+            (4, dict(B=1, L=64, H=2, P=8, G=1, N=64), dict(h0=True)),
+            (0, dict(B=1, L=8192, H=80, P=64, G=1, N=128), dict(D=True, raw_dt=True, h0=True)),
+            (0, dict(B=2, L=4000, H=80, P=64, G=1, N=64), dict(h0=True)),
+        ]:
+            compare(f"{label} split {segments or 'auto'}: {shape}", ssd.inputs(**shape, **options),
+                    lambda a: ssd.forward_split(a, path, segments))
+    # The state in place of h0.
+    t = ssd.inputs(B=1, L=2048, H=80, P=64, G=1, N=128, h0=True)
+    y, hT = ssd.outputs(t)
+    ssd.forward_split(ssd.arguments(t, y, hT))
+    again, _ = ssd.outputs(t, state=False)
+    ssd.forward_split(ssd.arguments(t, again, t["h0"]))
+    same = torch.equal(y, again) and torch.equal(hT, t["h0"])
+    report(check="split, hT over h0: same bits", y=ssd.distance(again, y.double()), state=ssd.distance(t["h0"], hT.double()), ok=same)
+
+
+def time_split():
+    """Beside whole sequences (share: False is what runs below one block a multiprocessor)."""
+    for B, L in ((1, 8192), (1, 65536), (2, 32768), (4, 16384), (1, 1 << 20)):
+        shape = dict(B=B, L=L, H=80, P=64, G=1, N=128)
+        few = dict(repeats=3, sets=1) if L > 100000 else dict(repeats=9)
+        time_forward("ssdc wgmma, whole", shape, ssd.WGMMA, 2, **few)
+        for segments in (0, 3, 13, 33):
+            time_forward(f"ssdc wgmma, split {segments or 'auto'}", shape, ssd.WGMMA, 2, call=lambda a: ssd.forward_split(a, ssd.WGMMA, segments), **few)
+        ssd.split_workspace = None
+
+
 def check_rest():
     for name, shape, options in [
         ("serial", dict(B=1, L=65, H=3, P=7, G=1, N=20), dict(D=True, z=True, h0=True)),
@@ -107,13 +144,14 @@ def ssd_bytes(B, L, H, P, G, N, state=True):
     return 2 * B * L * (2 * H * P + 2 * G * N) + 4 * B * L * H + (4 * B * H * P * N if state else 0)
 
 
-def time_forward(name, shape, path, heads, share=True, repeats=15, sets=2):
+def time_forward(name, shape, path, heads, share=True, repeats=15, sets=2, call=None):
+    call = call or (lambda a: ssd.forward(a, path, heads, share))
     calls = []
     for _ in range(sets):
         t = ssd.inputs(**shape)
         y, hT = ssd.outputs(t)
         calls.append((t, y, hT, ssd.arguments(t, y, hT)))
-    s = ssd.median_time(lambda i: ssd.forward(calls[i % sets][3], path, heads, share), repeats)
+    s = ssd.median_time(lambda i: call(calls[i % sets][3]), repeats)
     report(work=name, **shape, seconds=s, tbytes=ssd_bytes(**shape) / s / 1e12)
 
 

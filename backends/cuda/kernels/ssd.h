@@ -43,6 +43,11 @@ long long ssdc_ssd_workspace(void);
 int ssdc_ssd_forward(const struct ssdc_ssd *arguments, int path, int heads_per_block, void *workspace,
                      void *stream);
 
+// The same for few long sequences, which are cut in time into `segments` (0: the library chooses) in three
+// launches; the tensor-core paths only. The workspace, which is needed, has ssdc_ssd_split_workspace bytes.
+long long ssdc_ssd_split_workspace(const struct ssdc_ssd *arguments, int segments);
+int ssdc_ssd_forward_split(const struct ssdc_ssd *arguments, int path, int segments, void *workspace, void *stream);
+
 // One step (length 1) that updates the state in place: h0 is read, hT written, and
 // they may be the same memory.
 int ssdc_ssd_step(const struct ssdc_ssd *arguments, void *stream);

@@ -64,6 +64,27 @@ struct Decay {
   float weight[kChunk];  // exp2(cum_last - cum) * dt
 };
 
+// One warp fills a chunk's Decay from the raw step sizes of rows 2*lane and 2*lane+1; returns the
+// sum of the whole chunk, base 2.
+__device__ __forceinline__ float fill_decay(const ssdc_ssd &p, Decay &decay, float2 steps, int t0, float a_scale, float bias, int lane) {
+  const int t = t0 + 2 * lane;
+  const float d0 = t < p.length ? step_size(p, steps.x, bias) : 0.f;
+  const float d1 = t + 1 < p.length ? step_size(p, steps.y, bias) : 0.f;
+  const float a0 = bounded(a_scale * d0), a1 = bounded(a_scale * d1);
+  float sum = a0 + a1;
+#pragma unroll
+  for (int o = 1; o < 32; o <<= 1) {
+    const float v = __shfl_up_sync(0xffffffffu, sum, o);
+    if (lane >= o) sum += v;
+  }
+  const float total = __shfl_sync(0xffffffffu, sum, 31);
+  const float c1 = sum, c0 = sum - a1;
+  *reinterpret_cast<float2 *>(&decay.cum[2 * lane]) = make_float2(c0, c1);
+  *reinterpret_cast<float2 *>(&decay.dt[2 * lane]) = make_float2(d0, d1);
+  *reinterpret_cast<float2 *>(&decay.weight[2 * lane]) = make_float2(exp2_fast(total - c0) * d0, exp2_fast(total - c1) * d1);
+  return total;
+}
+
 template <int NT, int Heads> struct Layout {
   static constexpr int matrix = NT / 64 * kTile;
   static constexpr int C = 0, B = matrix, X = 2 * matrix;
@@ -115,6 +136,23 @@ __device__ __forceinline__ void mma_registers(float (&d)[Cols / 2], const uint32
   }
 }
 
+// (X w)^T as a left operand: rows are this warp's 16 columns of X, k is the position.
+template <class T>
+__device__ __forceinline__ void weighted_columns(uint32_t (&Xw)[4][4], uint32_t X_tile, const Decay &decay, int warp, int lane) {
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    uint32_t r[4];
+    ldmatrix_trans(r, X_tile + tile_at(k * 16 + (lane & 7) + ((lane >> 4) << 3), warp * 2 + ((lane >> 3) & 1)));
+    const float2 w0 = *reinterpret_cast<const float2 *>(&decay.weight[k * 16 + 2 * (lane & 3)]);
+    const float2 w1 = *reinterpret_cast<const float2 *>(&decay.weight[k * 16 + 8 + 2 * (lane & 3)]);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const float2 v = unpack(T(), r[i]), w = i < 2 ? w0 : w1;
+      Xw[k][i] = pack(T(), v.x * w.x, v.y * w.y);
+    }
+  }
+}
+
 // 4 x 4 words between the 4 lanes of a quad: afterwards v[i] is what lane i held in v[lane % 4].
 __device__ __forceinline__ void transpose_quad(uint32_t (&v)[4], int lane) {
   const bool odd = lane & 1, high = lane & 2;
@@ -156,10 +194,24 @@ struct Share {
   }
 };
 
+// A sequence cut in time, for a batch with fewer sequences than multiprocessors (ssd_split.cuh):
+// segment i of every sequence begins with states[i].
+struct Segments {
+  float *states;  // [count, B, H, P, N]
+  float *decay;   // [count, B, H]: sum of a over the segment, base 2
+  int count;      // 0: sequences are whole
+  int chunks;     // of a segment; the last may have fewer
+  // Blocks that share B and C are neighbours.
+  __device__ __forceinline__ Piece piece(int block, int sequences, int all) const {
+    const int i = block / sequences;
+    return {block % sequences, i * chunks, min(all, (i + 1) * chunks)};
+  }
+};
+
 // T: 16-bit type; NT: N rounded up to 64 or 128; Heads: warpgroups of a block;
 // Wg: products by wgmma (sm_90a), else by mma.sync.
 template <class T, int NT, int Heads, bool Wg>
-__global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_constant__ ssdc_ssd p, Handoff handoff) {
+__global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_constant__ ssdc_ssd p, Handoff handoff, Segments segments) {
 #if !SSDC_WGMMA
   if constexpr (Wg) return;
 #endif
@@ -182,8 +234,9 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
   const int state_row = warp * 16 + quad_row;
   const Share share((long long)p.batch * G * blocks, chunks, blockIdx.x, gridDim.x);
 
-  for (int piece_index = 0; piece_index < share.pieces(); piece_index++) {
-    const Piece piece = share.piece(piece_index);
+  const int pieces = segments.count ? 1 : share.pieces();
+  for (int piece_index = 0; piece_index < pieces; piece_index++) {
+    const Piece piece = segments.count ? segments.piece(blockIdx.x, p.batch * G * blocks, chunks) : share.piece(piece_index);
     const int b = piece.sequence / (G * blocks), g = piece.sequence / blocks % G;
     const int in_group = piece.sequence % blocks * Heads + wg;
     const bool active = in_group < per_group;
@@ -233,21 +286,22 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
     __syncthreads();  // the piece before has read its tiles
     load_chunk(piece.first);
     float2 steps = warp == 0 ? load_steps(piece.first) : make_float2(0.f, 0.f);
-    if (piece.first > 0) {
+    if (piece.first > 0 && !segments.count) {
       if (thread == 0) wait_for(handoff.ready + blockIdx.x - 1);
       __syncthreads();
       const float *from = handoff.states + (size_t)(blockIdx.x - 1) * (64 * NT * Heads) + thread;
 #pragma unroll
       for (int i = 0; i < NT / 2; i++) S[i] = load_fresh(from + i * 128 * Heads);
     } else {
+      const float *initial = segments.count ? segments.states + (size_t)(piece.first / segments.chunks) * p.batch * row * N : p.h0;
 #pragma unroll
     for (int j = 0; j < NT / 8; j++) {
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         const int pr = state_row + 8 * i, n = 8 * j + 2 * quad_lane;
         float2 v = make_float2(0.f, 0.f);
-        if (p.h0 && active && pr < columns && n < N)
-          v = *reinterpret_cast<const float2 *>(p.h0 + (((size_t)b * H + h) * P + p0 + pr) * N + n);
+        if (initial && active && pr < columns && n < N)
+          v = *reinterpret_cast<const float2 *>(initial + (((size_t)b * H + h) * P + p0 + pr) * N + n);
         S[4 * j + 2 * i] = v.x;
         S[4 * j + 2 * i + 1] = v.y;
       }
@@ -271,24 +325,7 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
       const uint32_t C_tile = stage + Place::C, B_tile = stage + Place::B, X_tile = stage + Place::X + wg * kTile;
       Decay &decay = decays[c & 1];
 
-      if (warp == 0) {
-        const int t = t0 + 2 * lane;
-        const float d0 = t < L ? step_size(p, steps.x, bias) : 0.f;
-        const float d1 = t + 1 < L ? step_size(p, steps.y, bias) : 0.f;
-        const float a0 = bounded(a_scale * d0), a1 = bounded(a_scale * d1);
-        float sum = a0 + a1;
-#pragma unroll
-        for (int o = 1; o < 32; o <<= 1) {
-          const float v = __shfl_up_sync(0xffffffffu, sum, o);
-          if (lane >= o) sum += v;
-        }
-        const float total = __shfl_sync(0xffffffffu, sum, 31);
-        const float c1 = sum, c0 = sum - a1;
-        *reinterpret_cast<float2 *>(&decay.cum[2 * lane]) = make_float2(c0, c1);
-        *reinterpret_cast<float2 *>(&decay.dt[2 * lane]) = make_float2(d0, d1);
-        *reinterpret_cast<float2 *>(&decay.weight[2 * lane]) =
-            make_float2(exp2_fast(total - c0) * d0, exp2_fast(total - c1) * d1);
-      }
+      if (warp == 0) fill_decay(p, decay, steps, t0, a_scale, bias, lane);
       // Publishes this chunk's tiles, the state's tile and the decays; and every warp is
       // done with the other stage, which the next load overwrites.
       copy_wait_all();
@@ -391,20 +428,8 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
         mma_registers<T, 64>(Y, M, X_tile, lane, warp);
       }
 
-      // (X w)^T: rows are this warp's 16 columns of X, k is the position.
       uint32_t Xw[4][4];
-#pragma unroll
-      for (int k = 0; k < 4; k++) {
-        uint32_t r[4];
-        ldmatrix_trans(r, X_tile + tile_at(k * 16 + (lane & 7) + ((lane >> 4) << 3), warp * 2 + ((lane >> 3) & 1)));
-        const float2 w0 = *reinterpret_cast<const float2 *>(&decay.weight[k * 16 + 2 * quad_lane]);
-        const float2 w1 = *reinterpret_cast<const float2 *>(&decay.weight[k * 16 + 8 + 2 * quad_lane]);
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const float2 v = unpack(T(), r[i]), w = i < 2 ? w0 : w1;
-          Xw[k][i] = pack(T(), v.x * w.x, v.y * w.y);
-        }
-      }
+      weighted_columns<T>(Xw, X_tile, decay, warp, lane);
 #pragma unroll
       for (int i = 0; i < NT / 2; i++) S[i] *= keep;
       if constexpr (Wg) {
@@ -468,14 +493,14 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
       publish_state();
     }
 
-    if (piece.last < chunks) {
+    if (piece.last < chunks && !segments.count) {
       float *to = handoff.states + (size_t)blockIdx.x * (64 * NT * Heads) + thread;
 #pragma unroll
       for (int i = 0; i < NT / 2; i++) to[i * 128 * Heads] = S[i];
       __threadfence();
       __syncthreads();
       if (thread == 0) announce(handoff.ready + blockIdx.x);
-    } else if (p.hT && active) {
+    } else if (piece.last == chunks && p.hT && active) {
 #pragma unroll
       for (int j = 0; j < NT / 8; j++) {
 #pragma unroll
@@ -600,6 +625,8 @@ template <class T, int N> __global__ void __launch_bounds__(256) ssd_step(const 
 
 }  // namespace
 
+#include "ssd_split.cuh"
+
 #ifndef SSDC_EMULATE
 namespace {
 
@@ -625,7 +652,7 @@ template <class T, int NT, int Heads, bool Wg> int launch_forward(const ssdc_ssd
     e = cudaMemsetAsync(handoff.ready, 0, blocks * sizeof(int), stream);
     if (e != cudaSuccess) return e;
   }
-  kernel<<<blocks, 128 * Heads, bytes, stream>>>(p, handoff);
+  kernel<<<blocks, 128 * Heads, bytes, stream>>>(p, handoff, Segments());
   return cudaGetLastError();
 }
 
@@ -686,6 +713,8 @@ extern "C" int ssdc_ssd_forward(const ssdc_ssd *p, int path, int heads, void *wo
   cudaStream_t s = static_cast<cudaStream_t>(stream);
   return p->type == SSDC_BF16 ? forward<__nv_bfloat16>(*p, path, heads, workspace, s) : forward<__half>(*p, path, heads, workspace, s);
 }
+
+#include "ssd_split_host.cuh"
 
 extern "C" long long ssdc_ssd_workspace(void) { return multiprocessors() * (3LL * 64 * 128 * sizeof(float) + sizeof(int)); }
 

@@ -36,13 +36,13 @@ static void enter(int t) {
   finished[t] = true;
 }
 
-static void launch(int blocks, int threads, std::function<void()> f) {
+static void launch(int blocks, int threads, std::function<void()> f, bool backwards = false) {
   static std::vector<char> stacks((size_t)kMaxThreads << 16);
   body = f;
   blockDim.x = threads;
   gridDim.x = blocks;
   for (int b = 0; b < blocks; b++) {
-    blockIdx.x = b;
+    blockIdx.x = backwards ? blocks - 1 - b : b;
     for (unsigned i = 0; i < sizeof raw_shared; i += 2) raw_shared[i] = 0xC0, raw_shared[i + 1] = 0x7F;  // NaN
     for (int t = 0; t < threads; t++) {
       getcontext(&fibre[t]);
@@ -72,7 +72,7 @@ template <class T> struct Case {
   bool D, z, h0;
 };
 
-template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c, int share = 0) {
+template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c, int share = 0, int segments = 0) {
   static std::mt19937 random(7);
   std::normal_distribution<float> normal;
   std::uniform_real_distribution<float> uniform;
@@ -99,9 +99,24 @@ template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c, int share = 0
   p.dt_type = SSDC_F32, p.softplus = 1, p.dt_low = 0, p.dt_high = INFINITY;
   const int per_group = c.H / c.G * ((c.P + 63) / 64);
   const int blocks = share ? share : c.B * c.G * ((per_group + Heads - 1) / Heads);
+  if (segments) {
+    const int chunks = (c.L + kChunk - 1) / kChunk;
+    p.hT = p.h0 ? h0.data() : hT.data();  // in place, as decoding does
+    const std::vector<float> before = h0;  // for the reference
+    Segments cut;
+    cut.chunks = (chunks + segments - 1) / segments, cut.count = (chunks + cut.chunks - 1) / cut.chunks;
+    std::vector<float> kept(cut.count * states + 8, NAN), decay((size_t)cut.count * c.B * c.H, NAN);
+    cut.states = kept.data(), cut.decay = decay.data();
+    if (cut.count > 1) launch(blocks * (cut.count - 1), 128 * Heads, [&] { ssd_segment_states<T, NT, Heads, Wg>(p, cut); });
+    launch((states + 511) / 512, 128, [&] { ssd_segment_scan(p, cut); });
+    // Backwards: the last segments write hT, which may be h0, before the first are read.
+    launch(blocks * cut.count, 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p, Handoff(), cut); }, true);
+    if (p.h0) hT = h0, h0 = before;
+  } else {
   std::vector<float> handed((size_t)blocks * 64 * NT * Heads, NAN);
   std::vector<int> ready(blocks);
-  launch(blocks, 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p, Handoff{handed.data(), ready.data()}); });
+  launch(blocks, 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p, Handoff{handed.data(), ready.data()}, Segments()); });
+  }
 
   double dy = 0, ny = 0, dh = 0, nh = 0;
   for (int b = 0; b < c.B; b++)
@@ -156,5 +171,10 @@ int main() {
   ok &= run<bf, 128, 2, true>({2, 200, 5, 64, 1, 128, true, false, true}, 4);
   ok &= run<bf, 128, 2, false>({2, 200, 5, 64, 1, 128, true, false, true}, 5);
   ok &= run<bf, 64, 1, true>({1, 500, 2, 64, 1, 64, false, false, true}, 5);
+  // Cut in time.
+  ok &= run<bf, 128, 2, true>({1, 500, 3, 64, 1, 128, true, true, true}, 0, 3);
+  ok &= run<bf, 128, 2, false>({2, 333, 4, 80, 2, 96, true, false, false}, 0, 6);
+  ok &= run<__half, 64, 2, true>({1, 300, 4, 128, 2, 16, false, false, true}, 0, 2);
+  ok &= run<__half, 64, 2, false>({1, 40, 2, 8, 1, 64, false, false, true}, 0, 4);
   return !ok;
 }
