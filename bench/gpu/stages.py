@@ -68,6 +68,7 @@ def check(label, path, heads):
 def check_wgmma():
     for heads in (2, 3, 1):
         check("wgmma", ssd.WGMMA, heads)
+    check("wgmma, late loads", ssd.WGMMA_LATE, 2)
 
 
 def check_mma():
@@ -163,6 +164,8 @@ def time_paths(label, path):
 
 def time_wgmma():
     time_paths("wgmma", ssd.WGMMA)
+    for share in (False, True):
+        time_forward(f"ssdc wgmma, 2 heads a block, late loads{', equal shares' if share else ''}", SHAPE, ssd.WGMMA_LATE, 2, share)
     time_forward("ssdc wgmma, 2 heads a block, again", SHAPE, ssd.WGMMA, 2, False)  # the difference is the noise
 
 

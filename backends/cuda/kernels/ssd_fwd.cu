@@ -209,8 +209,9 @@ struct Segments {
 };
 
 // T: 16-bit type; NT: N rounded up to 64 or 128; Heads: warpgroups of a block;
-// Wg: products by wgmma (sm_90a), else by mma.sync.
-template <class T, int NT, int Heads, bool Wg>
+// Wg: products by wgmma (sm_90a), else by mma.sync. Late (with Wg): the next chunk's loads and decays
+// are issued behind the first two products, not before them.
+template <class T, int NT, int Heads, bool Wg, bool Late = false>
 __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_constant__ ssdc_ssd p, Handoff handoff, Segments segments) {
 #if !SSDC_WGMMA
   if constexpr (Wg) return;
@@ -286,6 +287,12 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
     __syncthreads();  // the piece before has read its tiles
     load_chunk(piece.first);
     float2 steps = warp == 0 ? load_steps(piece.first) : make_float2(0.f, 0.f);
+    if constexpr (Late) {  // a chunk further ahead
+      if (warp == 0) {
+        fill_decay(p, decays[piece.first & 1], steps, piece.first * kChunk, a_scale, bias, lane);
+        steps = load_steps(piece.first + 1);
+      }
+    }
     if (piece.first > 0 && !segments.count) {
       if (thread == 0) wait_for(handoff.ready + blockIdx.x - 1);
       __syncthreads();
@@ -325,15 +332,18 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
       const uint32_t C_tile = stage + Place::C, B_tile = stage + Place::B, X_tile = stage + Place::X + wg * kTile;
       Decay &decay = decays[c & 1];
 
-      if (warp == 0) fill_decay(p, decay, steps, t0, a_scale, bias, lane);
+      if constexpr (!Late)
+        if (warp == 0) fill_decay(p, decay, steps, t0, a_scale, bias, lane);
       // Publishes this chunk's tiles, the state's tile and the decays; and every warp is
       // done with the other stage, which the next load overwrites.
       copy_wait_all();
       if constexpr (Wg) fence_for_wgmma();
       __syncthreads();
-      if (c + 1 < piece.last) {
-        load_chunk(c + 1);
-        if (warp == 0) steps = load_steps(c + 1);
+      if constexpr (!Late) {
+        if (c + 1 < piece.last) {
+          load_chunk(c + 1);
+          if (warp == 0) steps = load_steps(c + 1);
+        }
       }
 
       float K[32], Y[32];
@@ -353,6 +363,15 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
           Wgmma<64, false>::mma(T(), Y, dC + off, dS + off, k > 0);
         }
         wgmma_commit();
+        if constexpr (Late) {
+          if (c + 1 < piece.last) {
+            load_chunk(c + 1);
+            if (warp == 0) {  // last read in chunk c - 1, before the barrier above
+              fill_decay(p, decays[(c + 1) & 1], steps, t0 + kChunk, a_scale, bias, lane);
+              steps = load_steps(c + 2);
+            }
+          }
+        }
 #endif
       } else {
 #pragma unroll
@@ -636,8 +655,8 @@ int multiprocessors() {
   return count;
 }
 
-template <class T, int NT, int Heads, bool Wg> int launch_forward(const ssdc_ssd &p, void *workspace, cudaStream_t stream) {
-  auto kernel = ssd_forward<T, NT, Heads, Wg>;
+template <class T, int NT, int Heads, bool Wg, bool Late = false> int launch_forward(const ssdc_ssd &p, void *workspace, cudaStream_t stream) {
+  auto kernel = ssd_forward<T, NT, Heads, Wg, Late>;
   constexpr int bytes = Layout<NT, Heads>::requested;
   cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (e != cudaSuccess) return e;
@@ -670,6 +689,10 @@ template <class T> int forward(const ssdc_ssd &p, int path, int heads, void *wor
     const long long threads = 32LL * p.batch * p.heads * p.head_dim;
     ssd_serial<T><<<(unsigned)((threads + 255) / 256), 256, 0, s>>>(p);
     return cudaGetLastError();
+  }
+  if (path == SSDC_WGMMA_LATE_PATH) {
+    if (heads != 2) return SSDC_UNSUPPORTED;
+    return p.state <= 64 ? launch_forward<T, 64, 2, true, true>(p, workspace, s) : launch_forward<T, 128, 2, true, true>(p, workspace, s);
   }
   if (path == SSDC_WGMMA_PATH)
     return p.state <= 64 ? forward_heads<T, 64, true>(p, heads, workspace, s) : forward_heads<T, 128, true>(p, heads, workspace, s);

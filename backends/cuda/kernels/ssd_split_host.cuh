@@ -66,7 +66,7 @@ extern "C" long long ssdc_ssd_split_workspace(const ssdc_ssd *p, int segments) {
 
 extern "C" int ssdc_ssd_forward_split(const ssdc_ssd *p, int path, int segments, void *workspace, void *stream) {
   if (!valid(p) || !workspace) return SSDC_BAD_ARGUMENT;
-  if (p->head_dim % 8 || p->state % 8 || p->state > 128 || path == SSDC_SERIAL_PATH) return SSDC_UNSUPPORTED;
+  if (p->head_dim % 8 || p->state % 8 || p->state > 128 || (path != SSDC_AUTO && path != SSDC_WGMMA_PATH && path != SSDC_MMA_PATH)) return SSDC_UNSUPPORTED;
   if (path == SSDC_AUTO) {
     int device, major;
     cudaError_t e = cudaGetDevice(&device);
