@@ -21,11 +21,11 @@ import (
 	"github.com/ssdc-go/ssdc/ops"
 )
 
-// MaxOpset is the newest opset of the domain ai.onnx (ONNX 1.22) whose operators
+// MaxOpset is the newest opset of the domain ai.onnx (ONNX 1.23) whose operators
 // package ops/onnx knows; later ones may have changed what an operator means.
 // There is no oldest: most operators have rows from opset 7 on, and a model that
 // uses an older version of one is told so.
-const MaxOpset = 27
+const MaxOpset = 28
 
 // Options change how a model is read. Nil means the defaults.
 type Options struct {

@@ -1,4 +1,4 @@
-// Package onnx defines ONNX's operators (domain ai.onnx, opsets 7 to 27) as
+// Package onnx defines ONNX's operators (domain ai.onnx, opsets 7 to 28) as
 // rows of an operator table: parameters, type inference with symbolic
 // dimensions, and a reference evaluation that follows the operator's
 // specification literally. Backends are tested against these evaluations, so
