@@ -18,6 +18,7 @@ import (
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/internal/wholefile"
 	"github.com/ssdc-go/ssdc/passes"
+	"github.com/ssdc-go/ssdc/passes/lengths"
 )
 
 // compileFlags are the options that compile and explain share.
@@ -225,6 +226,11 @@ func (r *Compile) print(w io.Writer) {
 			fmt.Fprint(w, ", ...")
 		}
 		fmt.Fprintln(w)
+	}
+	for _, m := range r.Remarks {
+		if m.Done && m.Pass == lengths.Pass.Name {
+			fmt.Fprintf(w, "note: %s\n", m.Why)
+		}
 	}
 	missed := 0
 	for _, m := range r.Remarks {
