@@ -33,7 +33,7 @@ func init() { // a literal would be an initialisation cycle through the rewriter
 		"Transpose":       {transposeNoop, sinkExpand},
 		"ReduceSum":       {reduceOne},
 		"ReduceMean":      {reduceOne},
-		"Add":             {neutral(0), shrinkBroadcast},
+		"Add":             {neutral(negZero), shrinkBroadcast},
 		"Sub":             {neutralRight(0), shrinkBroadcast},
 		"Mul":             {neutral(1), mulSigmoid, shrinkBroadcast},
 		"Div":             {neutralRight(1), oneOver, shrinkBroadcast},
@@ -343,9 +343,18 @@ func uniform(v *graph.Value) (float64, bool) {
 	return x, true
 }
 
+// negZero is the zero that a float sum leaves alone: -0 + 0 is +0.
+var negZero = math.Copysign(0, -1)
+
+// isUniform reports a constant whose elements are all k, for floats with its sign.
+func isUniform(v *graph.Value, k float64) bool {
+	x, ok := uniform(v)
+	return ok && x == k && (!v.Const.DType.IsFloat() || math.Signbit(x) == math.Signbit(k))
+}
+
 func neutralRight(k float64) rewriteFn {
 	return func(_ *rewriter, n *graph.Node) *graph.Value {
-		if x, ok := uniform(n.In[1]); ok && x == k && n.In[0].Type.Equal(n.Out[0].Type) {
+		if isUniform(n.In[1], k) && n.In[0].Type.Equal(n.Out[0].Type) {
 			return n.In[0]
 		}
 		return nil
@@ -358,7 +367,7 @@ func neutral(k float64) rewriteFn {
 		if v := right(r, n); v != nil {
 			return v
 		}
-		if x, ok := uniform(n.In[0]); ok && x == k && n.In[1].Type.Equal(n.Out[0].Type) {
+		if isUniform(n.In[0], k) && n.In[1].Type.Equal(n.Out[0].Type) {
 			return n.In[1]
 		}
 		return nil
