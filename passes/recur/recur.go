@@ -8,6 +8,14 @@
 // region and the proposed scan side by side. So the doors can be generous in
 // what they look at without ever being wrong, and drift in an exporter's
 // spelling matters only where it hides the roots.
+//
+// Recurrences that are, or can be rolled into, a loop over time take one road
+// (see rolled): the form is an ONNX Scan or Loop node. Package lift moves what
+// does not depend on the carried states out of the body, with a time axis, and
+// splits the update of each state into decay*state + update; the result is
+// ssm.LinearScan between plain sequence operators. Where the state is an outer
+// product that is only contracted, the LinearScan is then specialised to
+// ssm.SSD or ssm.SelectiveScan.
 package recur
 
 import (
