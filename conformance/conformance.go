@@ -5,6 +5,7 @@
 package conformance
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -51,7 +52,7 @@ type Result struct {
 
 // Options change how cases are run. Nil means the defaults.
 type Options struct {
-	Rtol, Atol float64 // |got-want| <= Atol + Rtol*|want|; 0 means ONNX's own 1e-3 and 1e-7
+	Rtol, Atol float64 // |got-want| <= Atol + Rtol*|want|; 0 means ONNX's own: the case's, or 1e-3 and 1e-7
 	// Match selects cases by name; nil takes all.
 	Match  func(name string) bool
 	Import onnx.Options
@@ -99,8 +100,12 @@ func RunCase(dir string, t *ops.Table, run Runner, o *Options) Result {
 		return r.fail(fmt.Errorf("%s has no test data", dir))
 	}
 	slices.Sort(sets)
+	rtol, atol, err := tolerances(dir, o)
+	if err != nil {
+		return r.fail(err)
+	}
 	for _, set := range sets {
-		if err := runSet(set, &mp, m.Graph, run, o); err != nil {
+		if err := runSet(set, &mp, m.Graph, run, rtol, atol); err != nil {
 			return r.fail(fmt.Errorf("%s: %w", filepath.Base(set), err))
 		}
 	}
@@ -122,9 +127,29 @@ func (r Result) fail(err error) Result {
 	return r
 }
 
+// tolerances are those of the options, else the case's own in data.json, where
+// ONNX writes those of its larger models; zeros stand for ONNX's defaults.
+func tolerances(dir string, o *Options) (rtol, atol float64, err error) {
+	if o.Rtol != 0 || o.Atol != 0 {
+		return o.Rtol, o.Atol, nil
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "data.json"))
+	if os.IsNotExist(err) {
+		return 0, 0, nil
+	}
+	var own struct{ Rtol, Atol float64 }
+	if err == nil {
+		err = json.Unmarshal(b, &own)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("data.json: %w", err)
+	}
+	return own.Rtol, own.Atol, nil
+}
+
 // runSet runs one data set. Files are numbered by the inputs that the file
 // declares; those that are also initializers are not inputs of the graph.
-func runSet(set string, mp *proto.ModelProto, g *graph.Graph, run Runner, o *Options) error {
+func runSet(set string, mp *proto.ModelProto, g *graph.Graph, run Runner, rtol, atol float64) error {
 	given := map[string]*tensor.Tensor{}
 	for i, vi := range mp.Graph.Input {
 		path := filepath.Join(set, fmt.Sprintf("input_%d.pb", i))
@@ -155,7 +180,7 @@ func runSet(set string, mp *proto.ModelProto, g *graph.Graph, run Runner, o *Opt
 		if err != nil {
 			return err
 		}
-		if err := Compare(got[i], want, o.Rtol, o.Atol); err != nil {
+		if err := Compare(got[i], want, rtol, atol); err != nil {
 			return fmt.Errorf("output %d %q: %w", i, vi.Name, err)
 		}
 	}

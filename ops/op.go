@@ -60,6 +60,7 @@ const (
 	Elementwise                    // output element i depends on element i of the broadcast inputs
 	View                           // the output is the first input's memory under another shape
 	Random                         // not a function of its inputs: never fold or merge
+	Composite                      // defined by its decomposition, which passes write out first
 	ShapeOnly                      // reads only the type of its first input, never the contents
 )
 

@@ -20,6 +20,7 @@ import (
 	"github.com/ssdc-go/ssdc/ops/ssm"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/canon"
+	"github.com/ssdc-go/ssdc/passes/expand"
 	"github.com/ssdc-go/ssdc/passes/fuse"
 	"github.com/ssdc-go/ssdc/passes/lengths"
 	"github.com/ssdc-go/ssdc/passes/recur"
@@ -30,6 +31,7 @@ var update = flag.Bool("update", false, "rewrite the goldens in testdata/passes"
 // chains gives, per folder of testdata/passes, the passes to run; the last is
 // the one under test.
 var chains = map[string]passes.Pipeline{
+	"expand":      {expand.Pass},
 	"lengths":     {lengths.Pass},
 	"canon":       {canon.Pass},
 	"recur":       {canon.Pass, recur.Pass},

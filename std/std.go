@@ -18,6 +18,7 @@ import (
 	"github.com/ssdc-go/ssdc/ops/ssm"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/canon"
+	"github.com/ssdc-go/ssdc/passes/expand"
 	"github.com/ssdc-go/ssdc/passes/fuse"
 	"github.com/ssdc-go/ssdc/passes/lengths"
 	"github.com/ssdc-go/ssdc/passes/recur"
@@ -39,6 +40,7 @@ var Ops = slices.Concat(opsonnx.Rows(), ssm.Rows())
 
 // Passes is the pipeline of optimisation level 1; level 0 runs none of it.
 var Passes = []*passes.Pass{
+	expand.Pass,
 	lengths.Pass,
 	canon.Pass,
 	recur.Pass,

@@ -112,14 +112,17 @@ func intMod(a graph.Attrs) func(x, y int64) int64 {
 	}
 }
 
-// floatMod: fmod=0 on floats is allowed from opset 28 on; the sign then follows B.
+// floatMod: fmod=0 on floats is allowed from opset 28 on; the sign then follows B, that of a zero too.
 func floatMod(a graph.Attrs) func(x, y float64) float64 {
 	if a.Int("fmod", 0) != 0 {
 		return math.Mod
 	}
 	return func(x, y float64) float64 {
 		r := math.Mod(x, y)
-		if r != 0 && (r < 0) != (y < 0) {
+		switch {
+		case r == 0:
+			r = math.Copysign(0, y)
+		case (r < 0) != (y < 0):
 			r += y
 		}
 		return r

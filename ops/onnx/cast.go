@@ -66,7 +66,7 @@ func inferCast(c *ops.Infer, to tensor.DType) error {
 	if err := want(c, 0, castTypes); err != nil {
 		return err
 	}
-	if to != tensor.Undefined && !castTypes.has(to) {
+	if to != tensor.Undefined && !castTypes.Has(to) {
 		return c.Errorf("cannot cast to %v, want one of %v", to, castTypes)
 	}
 	c.OutKnown(0, withDType(c.Type(0), to), mapKnown(c, func(d graph.Dim) (graph.Dim, bool) { return castKnown(d, to) }))
@@ -84,7 +84,7 @@ func castKnown(d graph.Dim, to tensor.DType) (graph.Dim, bool) {
 		return graph.D(1), d.AtLeast(graph.D(1))
 	case to == tensor.Int64 || to == tensor.Int32 && (!isConst || n == int64(int32(n))):
 		return d, true
-	case isConst && intTypes.has(to):
+	case isConst && intTypes.Has(to):
 		t := tensor.New(to, 1)
 		t.SetIntAt(0, n)
 		return d, t.IntAt(0) == n
@@ -117,7 +117,7 @@ func castTensor(x *tensor.Tensor, to tensor.DType, saturate bool, round string) 
 		for i := range n {
 			out.Data[i] = encodeE8M0(float32(x.At(i)), saturate, round)
 		}
-	case float8Types.has(to) && !saturate && to != tensor.Float4E2M1:
+	case float8Types.Has(to) && !saturate && to != tensor.Float4E2M1:
 		for i := range n {
 			out.SetAt(i, x.At(i))
 			if b, over := float8Overflow(to, x.At(i)); over {

@@ -60,7 +60,7 @@ func constantRows() []*ops.Op {
 				return err
 			}
 			d := tensor.DType(c.Node.Attrs.Int("dtype", int64(t.DType)))
-			if !(numberTypes | boolType).has(d) {
+			if !(numberTypes | boolType).Has(d) {
 				return c.Errorf("dtype %v, want a number type", d)
 			}
 			setOut(c, 0, withDType(t, d))

@@ -72,6 +72,9 @@ var decompositions = map[string]decomposition{
 // addDecompositions fills in the rows' Decompose.
 func addDecompositions(rows []*ops.Op) {
 	for _, r := range rows {
+		if r.Decompose != nil {
+			continue // a composite, which has its own
+		}
 		if d := decompositions[r.ID.String()]; d != nil {
 			r.Decompose = d
 		} else if d := decompositions[r.ID.Name]; d != nil {
@@ -199,7 +202,7 @@ func decomposeReduce(reduce, before, after string) decomposition {
 	return func(b *graph.Builder, n *graph.Node) ([]*graph.Value, error) {
 		v := n.In[0]
 		attrs := graph.Attrs{"keepdims": n.Attrs.Int("keepdims", 1)}
-		if !floatTypes.has(v.Type.DType) {
+		if !floatTypes.Has(v.Type.DType) {
 			return nil, fmt.Errorf("%s: %s rounds differently in steps on integers", n, v.Type)
 		}
 		axes := n.Input(1)

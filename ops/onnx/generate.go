@@ -44,7 +44,7 @@ func generateRows() []*ops.Op {
 			Attrs: append([]ops.Attr{attr("shape", nil), attr("dtype", int64(tensor.Float32)), seed}, r.attrs...),
 			Infer: func(c *ops.Infer) error {
 				d := tensor.DType(c.Node.Attrs.Int("dtype", int64(tensor.Float32)))
-				if !floatTypes.has(d) {
+				if !floatTypes.Has(d) {
 					return c.Errorf("attribute dtype is %v, want one of %v", d, floatTypes)
 				}
 				c.Out(0, graph.T(d, graph.Ds(c.Node.Attrs.Ints("shape")...)...))
@@ -117,7 +117,7 @@ func inferLike(types dtypes) func(*ops.Infer) error {
 		if n := c.Node.Attrs.Int("dtype", 0); n != 0 {
 			d = tensor.DType(n)
 		}
-		if d != tensor.Undefined && !types.has(d) {
+		if d != tensor.Undefined && !types.Has(d) {
 			return c.Errorf("element type %v, want one of %v", d, types)
 		}
 		c.Out(0, withDType(c.Type(0), d))

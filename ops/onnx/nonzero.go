@@ -78,7 +78,7 @@ func allNonZero(v *graph.Value) bool {
 	switch n := v.Def; n.Op.Name {
 	case "ConstantOfShape":
 		t, err := fillValue(n.Attrs)
-		return n.Op.Domain == "" && err == nil && numberTypes.has(t.DType) && t.At(0) != 0
+		return n.Op.Domain == "" && err == nil && numberTypes.Has(t.DType) && t.At(0) != 0
 	case "Expand", "Identity":
 		return n.Op.Domain == "" && allNonZero(n.Input(0))
 	}

@@ -16,24 +16,28 @@ import (
 )
 
 // families lists the functions that make the rows, one per file.
-var families = []func() []*ops.Op{
-	// Arithmetic.
-	unaryRows, bitShiftRows, binaryRows, logicalRows, activationRows, clipRows, castRows,
-	reduceRows, argRows, matmulRows, einsumRows, softmaxRows, normRows, convRows, poolRows,
-	channelNormRows, attentionRows, linearAttentionRows, dropoutRows, quantRows, quantMulRows,
-	rnnRows, lossRows, generateRows, sampleRows, regionRows, signalRows, detRows,
-	// Data movement and control flow.
-	shapeRows, reshapeRows, transposeRows, sliceRows, splitRows, concatRows, gatherRows,
-	scatterRows, padRows, expandRows, whereRows, rangeRows, constantRows, cumulativeRows,
-	triluRows, sequenceRows, controlRows, topkRows, nonzeroRows, onehotRows, uniqueRows,
-	spacedepthRows, reverseRows, optionalRows, resizeRows,
-	stringRows, tfidfRows, cropRows,
+func families() []func() []*ops.Op {
+	return []func() []*ops.Op{
+		// Arithmetic.
+		unaryRows, bitShiftRows, binaryRows, logicalRows, activationRows, clipRows, castRows,
+		reduceRows, argRows, matmulRows, einsumRows, softmaxRows, normRows, convRows, poolRows,
+		channelNormRows, attentionRows, linearAttentionRows, dropoutRows, quantRows, quantMulRows,
+		rnnRows, lossRows, generateRows, sampleRows, regionRows, signalRows, detRows,
+		// Data movement and control flow.
+		shapeRows, reshapeRows, transposeRows, sliceRows, splitRows, concatRows, gatherRows,
+		scatterRows, padRows, expandRows, whereRows, rangeRows, constantRows, cumulativeRows,
+		triluRows, sequenceRows, controlRows, topkRows, nonzeroRows, onehotRows, uniqueRows,
+		spacedepthRows, reverseRows, optionalRows, resizeRows,
+		stringRows, tfidfRows, cropRows,
+		// Other times and domains.
+		legacyRows, previewRows, optimizerRows,
+	}
 }
 
 // Rows lists every ONNX operator of this package.
 func Rows() []*ops.Op {
 	var rows []*ops.Op
-	for _, f := range families {
+	for _, f := range families() {
 		rows = append(rows, f()...)
 	}
 	addDecompositions(rows)

@@ -76,7 +76,7 @@ func inferQuantize(c *ops.Infer) error {
 	case d == 0:
 		d = tensor.Uint8
 	}
-	if d != tensor.Undefined && !quantTypes.has(d) {
+	if d != tensor.Undefined && !quantTypes.Has(d) {
 		return c.Errorf("cannot quantise to %v, want one of %v", d, quantTypes)
 	}
 	c.Out(0, withDType(c.Type(0), d))
@@ -141,7 +141,7 @@ func evalQuantize(c *ops.Call) ([]*tensor.Tensor, error) {
 	precision := tensor.DType(a.Int("precision", 0))
 	if precision == 0 {
 		precision = scale.DType
-		if !floatTypes.has(precision) || precision.Size() < x.DType.Size() {
+		if !floatTypes.Has(precision) || precision.Size() < x.DType.Size() {
 			precision = tensor.Float32
 		}
 	}

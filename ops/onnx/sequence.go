@@ -24,7 +24,7 @@ func sequenceRows() []*ops.Op {
 		In:  params(), Out: params("output"), Attrs: []ops.Attr{attrOpt("dtype")},
 		Infer: func(c *ops.Infer) error {
 			d := c.Node.Attrs.Int("dtype", int64(tensor.Float32))
-			if d <= 0 || d > 255 || !(castTypes | complexTypes).has(tensor.DType(d)) {
+			if d <= 0 || d > 255 || !(castTypes | complexTypes).Has(tensor.DType(d)) {
 				return c.Errorf("dtype %d is not an element type", d)
 			}
 			c.OutKnown(0, sequenceOf(unranked(tensor.DType(d))), graph.Ds(0))
