@@ -47,6 +47,9 @@ type Options struct {
 	Target string
 	// Threads of the CPU backend; 0 means one per processor.
 	Threads int
+	// Weights is how constant matrices are stored: "f32" (default, exact), "bf16",
+	// "int8" or "int4".
+	Weights string
 	// Symbols fixes symbolic lengths of the inputs: {"batch": 1}.
 	Symbols map[string]int64
 	// States pairs recurrent inputs with the outputs that replace them. Nil
@@ -123,8 +126,14 @@ func BuildWith(ctx context.Context, set *plugin.Set, path string, o Options) (*C
 		return c, fmt.Errorf("%s: %w", path, err)
 	}
 	t := backends.Target{Name: o.Target, Threads: o.Threads, States: o.States}
+	if o.Weights != "f32" {
+		t.Weights = o.Weights
+	}
 	if t.Name == "" {
 		t.Name = "cpu"
+	}
+	if t.Weights != "" && t.Name != "cpu" {
+		return c, fmt.Errorf("weights in %s: backend %q stores them as they are; compile for cpu", t.Weights, t.Name)
 	}
 	if !o.NoOpt {
 		t.Level = 1

@@ -5,17 +5,18 @@
 //
 //	header          128 bytes: magic, version, sizes, two SHA-256 sums
 //	section table   96 bytes per section: name, target, place, SHA-256
+//	WEIGHTS         page-aligned; tensors 64-byte aligned, large ones to pages
 //	META            JSON: producer, source, signature, needed plugins
 //	IR      target  the legalised graph as text
 //	PLAN    target  JSON: kernel per node, states, options
 //	TABLE           JSON: name, layout, place and SHA-256 of every weight
 //	REMARKS         text: what the passes said
-//	WEIGHTS         page-aligned; tensors 64-byte aligned, large ones to pages
 //
-// Opening checks every offset and size against the file before anything is
-// read through the map, and the sums of all sections but WEIGHTS, which are
-// mapped and checked only by Verify. The same input and version give the same
-// bytes.
+// The sections may stand in any order. The sum of WEIGHTS is that of the sums of
+// its tensors, by place. Opening checks every offset and size against the file
+// before anything is read through the map, and the sums of all sections but
+// WEIGHTS, which are mapped and checked only by Verify. The same input and version
+// give the same bytes.
 package artifact
 
 import (

@@ -22,6 +22,7 @@ import (
 	"fmt"
 
 	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/cpu/gemm"
 	"github.com/ssdc-go/ssdc/backends/cpu/pool"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -103,6 +104,9 @@ func (b *Backend) Compile(g *graph.Graph, t backends.Target) (*backends.Plan, er
 		return nil, err
 	}
 	if err := backends.CheckStates(g, t.States); err != nil {
+		return nil, err
+	}
+	if _, err := gemm.ParseFormat(t.Weights); err != nil {
 		return nil, err
 	}
 	p := &backends.Plan{Target: t, Graph: g, States: t.States}
@@ -195,6 +199,9 @@ func (b *Backend) Open(p *backends.Plan, w backends.Weights) (backends.Executabl
 	}
 	if err := backends.CheckStates(p.Graph, p.States); err != nil {
 		return nil, err
+	}
+	if _, err := gemm.ParseFormat(p.Target.Weights); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
 	}
 	if w == nil {
 		w = p.Own()

@@ -10,7 +10,7 @@ import (
 
 // gatherKernels copy slices by index: embeddings, selections.
 func gatherKernels() []*Kernel {
-	return []*Kernel{{
+	return []*Kernel{tiedGather(), {
 		Op: onnxOp("Gather", 1), Name: "copy",
 		Accepts: func(n *graph.Node, t backends.Target) error {
 			if d := n.In[1].Type.DType; d != tensor.Int64 && d != tensor.Int32 || !n.In[1].Type.Ranked() {
@@ -30,29 +30,41 @@ func gatherKernels() []*Kernel {
 			if dst.span() != outer*count*width {
 				return nil, fmt.Errorf("gathering %d of %v along axis %d does not give %v", count, src.Shape, axis, dst.Shape)
 			}
-			at := func(i int) int64 {
-				if idx.DType == tensor.Int32 {
-					return int64(View[int32](idx)[i])
-				}
-				return View[int64](idx)[i]
-			}
 			copies := b.Split(outer*count, max(1, lightGrain*4/max(width, 1)), func(lo, hi int) {
 				for k := lo; k < hi; k++ {
-					i := int(at(k % count))
-					if i < 0 {
-						i += length
-					}
+					i := wrap(indexAt(idx, k%count), length)
 					copy(dst.Raw[k*width:(k+1)*width], src.Raw[(k/count*length+i)*width:])
 				}
 			})
-			return func() error {
-				for i := range count {
-					if j := at(i); j < -int64(length) || j >= int64(length) {
-						return fmt.Errorf("%s: index %d at position %d is outside [%d,%d)", n, j, i, -length, length)
-					}
-				}
-				return copies()
-			}, nil
+			return checked(n, idx, length, copies), nil
 		},
 	}}
+}
+
+// indexAt is element i of an integer input.
+func indexAt(idx *Mem, i int) int64 {
+	if idx.DType == tensor.Int32 {
+		return int64(View[int32](idx)[i])
+	}
+	return View[int64](idx)[i]
+}
+
+// wrap lets a negative index count from the end.
+func wrap(i int64, length int) int {
+	if i < 0 {
+		i += int64(length)
+	}
+	return int(i)
+}
+
+// checked refuses indices outside a length before it runs the step.
+func checked(n *graph.Node, idx *Mem, length int, run Step) Step {
+	return func() error {
+		for i := range idx.Len() {
+			if j := indexAt(idx, i); j < -int64(length) || j >= int64(length) {
+				return fmt.Errorf("%s: index %d at position %d is outside [%d,%d)", n, j, i, -length, length)
+			}
+		}
+		return run()
+	}
 }

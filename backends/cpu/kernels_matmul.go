@@ -12,12 +12,6 @@ import (
 // Matrix products. A constant right operand is stored in panels (package gemm)
 // and nowhere else; two activations are packed as they are multiplied.
 
-// Layouts of a constant B[K,N]: as it is, or stored transposed as [N,K].
-const (
-	layoutPanels  = "panel32.f32"
-	layoutPanelsT = "panel32.f32.transposed"
-)
-
 var epilogues = map[string]gemm.Activation{
 	"none": gemm.None, "relu": gemm.ReLU, "silu": gemm.SiLU, "gelu": gemm.GELUErf, "gelu_tanh": gemm.GELUTanh,
 	"sigmoid": gemm.Sigmoid, "softplus": gemm.Softplus,
@@ -119,38 +113,6 @@ func gemmBias(n *graph.Node) error {
 	return nil
 }
 
-// packB packs input 1, B[K,N] or its transpose.
-func packB(trans bool) func(*graph.Node, backends.Target) []Packing {
-	return func(n *graph.Node, _ backends.Target) []Packing {
-		b := n.In[1].Const
-		k, cols := b.Shape[0], b.Shape[1]
-		layout := layoutPanels
-		if trans {
-			k, cols, layout = cols, k, layoutPanelsT
-		}
-		return []Packing{{
-			In: 1, Layout: layout, DType: tensor.Float32, Shape: []int{gemm.PackedSize(k, cols)},
-			Pack: func(src *tensor.Tensor) (*tensor.Tensor, error) {
-				dst := tensor.New(tensor.Float32, gemm.PackedSize(k, cols))
-				gemm.Pack(tensor.Of[float32](dst), tensor.Of[float32](src), k, cols, src.Shape[1], trans)
-				return dst, nil
-			},
-			Unpack: func(packed *tensor.Tensor, shape []int) (*tensor.Tensor, error) {
-				dst := tensor.New(tensor.Float32, shape...)
-				p, o := tensor.Of[float32](packed), tensor.Of[float32](dst)
-				for i := range o {
-					r, c := i/shape[1], i%shape[1]
-					if trans {
-						r, c = c, r
-					}
-					o[i] = p[c/gemm.PanelWidth*k*gemm.PanelWidth+r*gemm.PanelWidth+c%gemm.PanelWidth]
-				}
-				return dst, nil
-			},
-		}}
-	}
-}
-
 // dense is the epilogue of a product with packed B.
 type dense struct {
 	bias, residual *Mem
@@ -188,8 +150,13 @@ func lowerDense(b *Bind, e dense) (Step, error) {
 	if !ok {
 		return nil, fmt.Errorf("rows of %v lie in no regular distance", a.Shape)
 	}
-	args.B = tensor.Of[float32](b.Packed(1))
 	ws, p := gemmWorkspace(b), b.Pool()
+	if args.Format = b.weightFormat(); args.Format == gemm.F32 {
+		args.B = tensor.Of[float32](b.Packed(1))
+	} else {
+		args.Q = b.Packed(1).Data
+		ws.Reserve(args.Format, k)
+	}
 	return func() error {
 		args.A, args.C = a.F32, c.F32
 		if e.bias != nil {

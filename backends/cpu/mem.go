@@ -139,3 +139,8 @@ func product(s []int) int {
 	}
 	return n
 }
+
+// rawBytes gives the memory of floats as bytes.
+func rawBytes(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ssdc-go/ssdc"
 	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/cpu/gemm"
 	"github.com/ssdc-go/ssdc/cmd/runner"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/internal/wholefile"
@@ -26,6 +27,7 @@ type compileFlags struct {
 	level    string
 	target   string
 	threads  int
+	weights  string
 	symbols  []string
 	states   []string
 	noStates bool
@@ -48,6 +50,7 @@ func (f *compileFlags) add(c *cobra.Command) {
 func (f *compileFlags) addArtifact(c *cobra.Command) {
 	fl := c.Flags()
 	fl.IntVar(&f.threads, "threads", 0, "`N` threads that the artifact asks for (default: one per processor)")
+	fl.StringVar(&f.weights, "weights", "f32", "`FORMAT` of constant matrices: f32 (exact), bf16, int8 (per channel) or int4 (groups of 32)")
 	fl.StringArrayVar(&f.states, "state", nil, "`IN=OUT`: output OUT of a run is input IN of the next; may repeat (default: found)")
 	fl.BoolVar(&f.noStates, "no-state", false, "pair no inputs and outputs as recurrent state")
 }
@@ -74,7 +77,10 @@ func noOptimisation(level string) (bool, error) {
 }
 
 func (a *app) options(f *compileFlags, p *progress) (ssdc.Options, error) {
-	o := ssdc.Options{Target: f.target, Threads: f.threads, NoStates: f.noStates}
+	o := ssdc.Options{Target: f.target, Threads: f.threads, Weights: f.weights, NoStates: f.noStates}
+	if _, err := gemm.ParseFormat(f.weights); err != nil {
+		return o, runner.Usagef("--weights: %v", err)
+	}
 	var err error
 	if o.NoOpt, err = noOptimisation(f.level); err != nil {
 		return o, err

@@ -10,6 +10,7 @@ import (
 
 	pb "google.golang.org/protobuf/proto"
 
+	format "github.com/ssdc-go/ssdc/backends/artifact"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/importers/onnx/proto"
 )
@@ -302,7 +303,7 @@ func TestArtifactErrors(t *testing.T) {
 		}
 	}
 	// The weights are mapped, not read: their sums are compared on request.
-	flipped := change("weights.ssda", func(b []byte) []byte { b[len(b)-9] ^= 1; return b })
+	flipped := change("weights.ssda", func(b []byte) []byte { b[format.PageSize+9] ^= 1; return b }) // the first weight
 	fails(t, 1, []string{flipped, "damaged"}, "inspect", flipped, "--verify")
 	fails(t, 1, []string{flipped, "damaged"}, "run", flipped, "--random")
 	if r := call(t, "run", flipped, "--random", "--no-verify"); r.code != 0 {

@@ -47,23 +47,30 @@ func WriteTo(w io.WriteSeeker, c *Contents) error {
 	if err := o.prepare(); err != nil {
 		return err
 	}
-	// Weights come last in the file and first in time: the table that precedes
-	// them must know their sums. So everything before them is sized up first.
-	table, err := o.planWeights()
+	// The weights come first: the table must know their sums, and this way each is
+	// packed and hashed once.
+	n := uint64(len(o.small) + 2) // and TABLE, WEIGHTS
+	if err := o.pad(alignUp(format.HeaderSize+n*format.EntrySize, format.PageSize)); err != nil {
+		return err
+	}
+	table, err := o.weights()
 	if err != nil {
 		return err
 	}
-	return o.write(start, table)
+	if err := o.json(format.SecTable, "", table); err != nil {
+		return err
+	}
+	return o.finish(start)
 }
 
 // output is an artifact being written.
 type output struct {
-	w     io.WriteSeeker
-	c     *Contents
-	small []chunk // all sections but WEIGHTS
-	items []item  // stored tensors, each content once
-	size  uint64  // of WEIGHTS
-	seen  map[[sha256.Size]byte]uint64
+	w        io.WriteSeeker
+	c        *Contents
+	pos      uint64                       // bytes written
+	small    []chunk                      // all sections but WEIGHTS
+	sections []format.Section             // those written
+	seen     map[[sha256.Size]byte]uint64 // places of stored tensors in WEIGHTS, by content
 }
 
 type chunk struct {
@@ -71,12 +78,15 @@ type chunk struct {
 	data         []byte
 }
 
-// item is a tensor in WEIGHTS.
-type item struct {
-	offset uint64
-	load   func() ([]byte, error)
-	sum    [sha256.Size]byte
+func alignUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
+
+func (o *output) write(b []byte) error {
+	o.pos += uint64(len(b))
+	_, err := o.w.Write(b)
+	return err
 }
+
+func (o *output) pad(to uint64) error { return o.write(make([]byte, to-o.pos)) }
 
 // prepare makes META, IR, PLAN and REMARKS.
 func (o *output) prepare() error {
@@ -149,15 +159,11 @@ func (o *output) json(name, target string, v any) error {
 	return nil
 }
 
-// planWeights gives every stored tensor its place and sum. It loads each once;
-// write loads it again, so that no more than one packed tensor is in memory.
-func (o *output) planWeights() ([]format.WeightEntry, error) {
-	table := []format.WeightEntry{}
-	add := func(target string, e format.WeightEntry, load func() ([]byte, error)) error {
-		data, err := load()
-		if err != nil {
-			return fmt.Errorf("weight %q: %w", e.Name, err)
-		}
+// weights writes WEIGHTS and returns its table. One packed tensor is in memory at a
+// time; one whose content was written before is not written again.
+func (o *output) weights() ([]format.WeightEntry, error) {
+	table, base, sums := []format.WeightEntry{}, o.pos, sha256.New()
+	add := func(e format.WeightEntry, data []byte) error {
 		sum := sha256.Sum256(data)
 		off, stored := o.seen[sum]
 		if !stored {
@@ -165,12 +171,17 @@ func (o *output) planWeights() ([]format.WeightEntry, error) {
 			if len(data) >= format.LargeWeight {
 				align = format.PageSize
 			}
-			off = (o.size + align - 1) &^ (align - 1)
-			o.size = off + uint64(len(data))
+			if err := o.pad(alignUp(o.pos, align)); err != nil {
+				return err
+			}
+			off = o.pos - base
+			if err := o.write(data); err != nil {
+				return err
+			}
 			o.seen[sum] = off
-			o.items = append(o.items, item{off, load, sum})
+			sums.Write(sum[:])
 		}
-		e.Target, e.Offset, e.Size, e.Sum = target, off, uint64(len(data)), hex.EncodeToString(sum[:])
+		e.Offset, e.Size, e.Sum = off, uint64(len(data)), hex.EncodeToString(sum[:])
 		table = append(table, e)
 		return nil
 	}
@@ -180,8 +191,12 @@ func (o *output) planWeights() ([]format.WeightEntry, error) {
 			t := v.Const
 			inline[v.Name] = t.DType.IsContainer() || t.Len() <= graph.InlineLimit
 			if t.DType == tensor.String && !inline[v.Name] {
-				e := format.WeightEntry{Name: v.Name, Layout: format.LayoutStrings, DType: t.DType.String(), Shape: t.Shape}
-				if err := add(p.Target.Name, e, func() ([]byte, error) { return json.Marshal(t.Strings) }); err != nil {
+				data, err := json.Marshal(t.Strings)
+				if err != nil {
+					return nil, fmt.Errorf("weight %q: %w", v.Name, err)
+				}
+				e := format.WeightEntry{Target: p.Target.Name, Name: v.Name, Layout: format.LayoutStrings, DType: t.DType.String(), Shape: t.Shape}
+				if err := add(e, data); err != nil {
 					return nil, err
 				}
 			}
@@ -193,74 +208,41 @@ func (o *output) planWeights() ([]format.WeightEntry, error) {
 			if w.Load == nil {
 				return nil, fmt.Errorf("weight %q: the plan was read from a file and holds no data", w.Name)
 			}
-			e := format.WeightEntry{Name: w.Name, Layout: w.Layout, DType: w.DType.String(), Shape: w.Shape}
-			if err := add(p.Target.Name, e, func() ([]byte, error) {
-				t, err := w.Load()
-				if err != nil {
-					return nil, err
-				}
-				if len(t.Data) != w.Bytes() {
-					return nil, fmt.Errorf("%d bytes, the plan says %d", len(t.Data), w.Bytes())
-				}
-				return t.Data, nil
-			}); err != nil {
+			t, err := w.Load()
+			if err != nil {
+				return nil, fmt.Errorf("weight %q: %w", w.Name, err)
+			}
+			if len(t.Data) != w.Bytes() {
+				return nil, fmt.Errorf("weight %q: %d bytes, the plan says %d", w.Name, len(t.Data), w.Bytes())
+			}
+			e := format.WeightEntry{Target: p.Target.Name, Name: w.Name, Layout: w.Layout, DType: w.DType.String(), Shape: w.Shape}
+			if err := add(e, t.Data); err != nil {
 				return nil, err
 			}
 		}
 	}
+	s := format.Section{Name: format.SecWeights, Offset: base, Size: o.pos - base}
+	sums.Sum(s.Sum[:0])
+	o.sections = append(o.sections, s)
 	return table, nil
 }
 
-// write streams the file and puts the header in front at the end.
-func (o *output) write(start int64, table []format.WeightEntry) error {
-	if err := o.json(format.SecTable, "", table); err != nil {
-		return err
-	}
-	n := len(o.small) + 1
-	pos := uint64(format.HeaderSize + n*format.EntrySize)
-	if _, err := o.w.Write(make([]byte, pos)); err != nil {
-		return err
-	}
-	pad := func(to uint64) error {
-		_, err := o.w.Write(make([]byte, to-pos))
-		pos = to
-		return err
+// finish writes the small sections and then, in front, the header.
+func (o *output) finish(start int64) error {
+	for _, c := range o.small {
+		if err := o.pad(alignUp(o.pos, format.WeightAlign)); err != nil {
+			return err
+		}
+		o.sections = append(o.sections, format.Section{Name: c.name, Target: c.target, Offset: o.pos, Size: uint64(len(c.data)), Sum: sha256.Sum256(c.data)})
+		if err := o.write(c.data); err != nil {
+			return err
+		}
 	}
 	var entries []byte
-	for _, c := range o.small {
-		if err := pad((pos + 63) &^ 63); err != nil {
-			return err
-		}
-		s := format.Section{Name: c.name, Target: c.target, Offset: pos, Size: uint64(len(c.data)), Sum: sha256.Sum256(c.data)}
+	for _, s := range o.sections {
 		entries = append(entries, s.Encode()...)
-		if _, err := o.w.Write(c.data); err != nil {
-			return err
-		}
-		pos += s.Size
 	}
-	if err := pad((pos + format.PageSize - 1) &^ (format.PageSize - 1)); err != nil {
-		return err
-	}
-	weights := format.Section{Name: format.SecWeights, Offset: pos, Size: o.size}
-	sum := sha256.New()
-	both := io.MultiWriter(o.w, sum)
-	at := uint64(0)
-	for _, it := range o.items {
-		data, err := it.load()
-		if err != nil {
-			return err
-		}
-		for _, b := range [][]byte{make([]byte, it.offset-at), data} {
-			if _, err := both.Write(b); err != nil {
-				return err
-			}
-		}
-		at = it.offset + uint64(len(data))
-	}
-	sum.Sum(weights.Sum[:0])
-	entries = append(entries, weights.Encode()...)
-
-	h := format.Header{Major: format.Major, Minor: format.Minor, FileSize: pos + o.size, Sections: uint32(n), TableSum: sha256.Sum256(entries)}
+	h := format.Header{Major: format.Major, Minor: format.Minor, FileSize: o.pos, Sections: uint32(len(o.sections)), TableSum: sha256.Sum256(entries)}
 	if _, err := o.w.Seek(start, io.SeekStart); err != nil {
 		return err
 	}

@@ -19,24 +19,29 @@ const (
 func gemmKernels() {
 	ConstraintExpr("!purego")
 	for rows := 1; rows <= 14; rows++ {
-		gemmKernel("AVX512", rows, []int{2})
+		gemmKernel(gemmEmitter{wide: true, rows: rows}, []int{2})
 	}
 	for rows := 1; rows <= 6; rows++ {
 		passes := []int{2, 2} // 12 sums fill the 16 registers: two walks down the panel
 		if rows <= 2 {
 			passes = []int{4}
 		}
-		gemmKernel("AVX2", rows, passes)
+		gemmKernel(gemmEmitter{rows: rows}, passes)
 	}
 }
 
 // gemmKernel emits one kernel; a pass computes that many vectors of columns.
-func gemmKernel(isa string, rows int, passes []int) {
-	TEXT(fmt.Sprintf("rows%d%s", rows, isa), NOSPLIT,
-		"func(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32)")
-	Doc(fmt.Sprintf("rows%d%s is the kernel for %d rows; see type kernel.", rows, isa, rows))
+func gemmKernel(g gemmEmitter, passes []int) {
+	name := fmt.Sprintf("rows%dAVX2", g.rows)
+	if g.wide {
+		name = fmt.Sprintf("rows%dAVX512", g.rows)
+	}
+	if g.bf16 {
+		name = "bf16" + name
+	}
+	TEXT(name, NOSPLIT, "func(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32)")
+	Doc(fmt.Sprintf("%s is the kernel for %d rows; see type kernel.", name, g.rows))
 	Pragma("noescape")
-	g := gemmEmitter{wide: isa == "AVX512", rows: rows}
 	first := 0
 	for i, n := range passes {
 		g.pass(i, first, n)
@@ -49,6 +54,42 @@ func gemmKernel(isa string, rows int, passes []int) {
 type gemmEmitter struct {
 	wide bool
 	rows int
+	bf16 bool // elements are pairs of bfloat16; see gemm_bf16.go
+}
+
+// sum is the register of accumulator i.
+func (g gemmEmitter) sum(i int) reg.Register {
+	if g.bf16 && g.wide {
+		return bf16Registers[i]
+	}
+	return g.vec()
+}
+
+// steps returns what emits step u of k.
+func (g gemmEmitter) steps(rows []operand.Mem, b reg.Register, sums [][]reg.Register) func(u int) {
+	switch {
+	case g.bf16 && g.wide:
+		return g.dotSteps(rows, b, sums)
+	case g.bf16:
+		return g.splitSteps(rows, b, sums)
+	}
+	columns := make([]reg.VecVirtual, len(sums[0]))
+	for v := range columns {
+		columns[v] = g.vec()
+	}
+	spread := []reg.VecVirtual{g.vec(), g.vec()} // one element of A in every lane
+	return func(u int) {
+		for v, c := range columns {
+			VMOVUPS(operand.Mem{Base: b, Disp: u*gemmPanelBytes + v*g.bytes()}, c)
+		}
+		for r := range sums {
+			x := spread[r%2]
+			VBROADCASTSS(rows[r].Offset(4*u), x)
+			for v, c := range columns {
+				VFMADD231PS(x, c, sums[r][v])
+			}
+		}
+	}
 }
 
 func (g gemmEmitter) vec() reg.VecVirtual {
@@ -121,10 +162,10 @@ func (g gemmEmitter) pass(index, first, n int) {
 	if offset > 0 {
 		ADDQ(operand.Imm(uint64(offset)), b)
 	}
-	sums := make([][]reg.VecVirtual, g.rows)
+	sums := make([][]reg.Register, g.rows)
 	for r := range sums {
 		for v := 0; v < n; v++ {
-			s := g.vec()
+			s := g.sum(r*n + v)
 			if g.wide {
 				VPXORD(s, s, s)
 			} else {
@@ -133,23 +174,7 @@ func (g gemmEmitter) pass(index, first, n int) {
 			sums[r] = append(sums[r], s)
 		}
 	}
-	columns := make([]reg.VecVirtual, n)
-	for v := range columns {
-		columns[v] = g.vec()
-	}
-	spread := []reg.VecVirtual{g.vec(), g.vec()} // one element of A in every lane
-	step := func(u int) {
-		for v, c := range columns {
-			VMOVUPS(operand.Mem{Base: b, Disp: u*gemmPanelBytes + v*g.bytes()}, c)
-		}
-		for r := range sums {
-			x := spread[r%2]
-			VBROADCASTSS(rows[r].Offset(4*u), x)
-			for v, c := range columns {
-				VFMADD231PS(x, c, sums[r][v])
-			}
-		}
-	}
+	step := g.steps(rows, b, sums)
 	advance := func(steps int) {
 		for _, p := range pointers {
 			ADDQ(operand.Imm(uint64(4*steps)), p)
@@ -176,7 +201,7 @@ func (g gemmEmitter) pass(index, first, n int) {
 	JNZ(operand.LabelRef(label("single")))
 
 	Label(label("out"))
-	alpha := g.vec()
+	alpha := g.last()
 	factor, err := Param("alpha").Resolve()
 	if err != nil {
 		panic(err)
@@ -189,17 +214,17 @@ func (g gemmEmitter) pass(index, first, n int) {
 	if offset > 0 {
 		ADDQ(operand.Imm(uint64(offset)), d)
 	}
-	g.store(sums, c, ldc, func(v int, s reg.VecVirtual) {
+	g.store(sums, c, ldc, func(v int, s reg.Register) {
 		VFMADD213PS(operand.Mem{Base: d, Disp: v * g.bytes()}, alpha, s)
 	}, func() { ADDQ(ldd, d) })
 	JMP(operand.LabelRef(label("done")))
 	Label(label("product"))
-	g.store(sums, c, ldc, func(_ int, s reg.VecVirtual) { VMULPS(alpha, s, s) }, func() {})
+	g.store(sums, c, ldc, func(_ int, s reg.Register) { VMULPS(alpha, s, s) }, func() {})
 	Label(label("done"))
 }
 
 // store emits the write-out of the sums, row by row.
-func (g gemmEmitter) store(sums [][]reg.VecVirtual, c, ldc reg.Register, scale func(v int, s reg.VecVirtual), nextRow func()) {
+func (g gemmEmitter) store(sums [][]reg.Register, c, ldc reg.Register, scale func(v int, s reg.Register), nextRow func()) {
 	for r, row := range sums {
 		for v, s := range row {
 			scale(v, s)

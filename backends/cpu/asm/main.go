@@ -26,6 +26,8 @@ var generators = map[string]func(){
 	"norm/dispatch":   normDispatch,
 	"norm/rows":       normKernels,
 	"gemm/kernels":    gemmKernels,
+	"gemm/bf16":       gemmBF16,
+	"gemm/quant":      gemmQuant,
 	"vec/dispatch":    vecDispatch,
 	"vec/unary":       vecUnary,
 	"vec/binary":      vecBinary,

@@ -24,7 +24,9 @@ type Args struct {
 	M, N, K  int
 	A        []float32
 	Lda      int
-	B        []float32 // packed, PackedSize(K, N)
+	B        []float32 // packed, PackedSize(K, N); nil when Format is not F32
+	Format   Format
+	Q        []byte // B in another format, Format.Size(K, N)
 	C        []float32
 	Ldc      int
 	Bias     []float32 // N, or nil
@@ -43,6 +45,9 @@ func (a *Args) Check() error {
 	if a.Act >= activations {
 		return fmt.Errorf("gemm: unknown activation %d", a.Act)
 	}
+	if a.Format >= formats {
+		return fmt.Errorf("gemm: unknown format %d", a.Format)
+	}
 	if a.M == 0 || a.N == 0 {
 		return nil
 	}
@@ -60,7 +65,11 @@ func (a *Args) Check() error {
 	if err := checkInPlace(a.C, a.Residual, a.Act); err != nil {
 		return err
 	}
-	if want := PackedSize(a.K, a.N); len(a.B) < want {
+	if a.Format != F32 {
+		if want := a.Format.Size(a.K, a.N); len(a.Q) < want {
+			return fmt.Errorf("gemm: %s B[%d,%d] has %d bytes: expected %d, see Format.Size", a.Format, a.K, a.N, len(a.Q), want)
+		}
+	} else if want := PackedSize(a.K, a.N); len(a.B) < want {
 		return fmt.Errorf("gemm: packed B[%d,%d] has %d elements: expected %d, see PackedSize", a.K, a.N, len(a.B), want)
 	}
 	return checkBias(a.Bias, a.N)

@@ -61,3 +61,26 @@ func BenchmarkStrided(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkFormat is BenchmarkRun for the other formats of B.
+func BenchmarkFormat(b *testing.B) {
+	for _, f := range narrow {
+		for _, s := range [][3]int{{2048, 2048, 2048}, {512, 3352, 768}, {512, 768, 1536}, {1, 3352, 768}, {8, 3352, 768}, {1, 50288, 768}, {8, 50288, 768}} {
+			for _, workers := range []int{1, 2} {
+				m, n, k := s[0], s[1], s[2]
+				b.Run(fmt.Sprintf("%s/M=%d/N=%d/K=%d/workers=%d", f, m, n, k, workers), func(b *testing.B) {
+					r := rand.New(rand.NewPCG(1, 1))
+					args := Args{M: m, N: n, K: k, A: random(r, m*k), Lda: k, Format: f, Q: pack(b, f, random(r, k*n), k, n, n, false), C: make([]float32, m*n), Ldc: n}
+					p := pool.New(workers)
+					defer p.Close()
+					ws := NewWorkspace(workers)
+					b.SetBytes(int64(len(args.Q)))
+					for b.Loop() {
+						Run(p, &args, ws)
+					}
+					b.ReportMetric(2*float64(m)*float64(n)*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				})
+			}
+		}
+	}
+}

@@ -16,6 +16,7 @@ type product struct {
 	ldr            int
 	act            Activation
 	alpha          float32
+	quant          *quantProduct // A and B as int8 groups; a, b and k are then unused
 }
 
 // split is a division of C into tiles of rows x panels.
@@ -25,9 +26,9 @@ func (s split) tiles() int { return s.mTiles * s.pTiles }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
-// divide chooses the tiles of C when `times` products like this one share the
-// workers.
-func (p *product) divide(ks *kernels, workers, times int) split {
+// divide chooses the tiles of C for kernels of that height when `times` products
+// like this one share the workers.
+func (p *product) divide(height, workers, times int) split {
 	np := panels(p.n)
 	enough := ceilDiv(tilesPerWorker*workers, times)
 	if p.m <= skinnyM {
@@ -36,12 +37,12 @@ func (p *product) divide(ks *kernels, workers, times int) split {
 		return split{1, pTiles, p.m, ceilDiv(np, pTiles)}
 	}
 	pTiles := ceilDiv(np, blockP)
-	groups := ceilDiv(p.m, ks.rows)
-	mTiles := max(ceilDiv(groups, blockM/ks.rows), min(ceilDiv(enough, pTiles), ceilDiv(groups, 3)))
+	groups := ceilDiv(p.m, height)
+	mTiles := max(ceilDiv(groups, blockM/height), min(ceilDiv(enough, pTiles), ceilDiv(groups, 3)))
 	if few := ceilDiv(workers, times); mTiles*pTiles < few { // less to share: narrower tiles
 		pTiles = min(np, ceilDiv(few, mTiles))
 	}
-	rows := ceilDiv(groups, mTiles) * ks.rows
+	rows := ceilDiv(groups, mTiles) * height
 	return split{ceilDiv(p.m, rows), pTiles, rows, ceilDiv(np, pTiles)}
 }
 
@@ -53,7 +54,9 @@ func (p *product) tile(ks *kernels, s *scratch, sp split, i int) {
 		return
 	}
 	t := tile{product: p, kernels: ks, scratch: s}
-	if rows <= skinnyM {
+	if p.quant != nil {
+		t.quantised(r0, rows, p0, np)
+	} else if rows <= skinnyM {
 		t.stream(r0, rows, p0, np)
 	} else {
 		t.blocked(r0, rows, p0, np)
@@ -180,16 +183,27 @@ func (t *tile) residualFirst() bool { return t.residual != nil && t.act == None 
 // rimBlock computes a block of the last, narrower panel: the kernel works on a full
 // one in scratch.
 func (t *tile) rimBlock(m, cols, kc int, a []float32, lda int, b, c, d []float32, ldd int) {
-	w := t.rim
-	if d != nil {
-		for i := range m {
-			copy(w[i*PanelWidth:][:cols], d[i*ldd:])
-		}
-		d, ldd = w, PanelWidth
+	d, ldd = t.enterRim(m, cols, d, ldd)
+	t.byRows[m](kc, a, lda, b, t.rim, PanelWidth, d, ldd, t.alpha)
+	t.leaveRim(m, cols, c)
+}
+
+// enterRim copies the addend of a narrow block to scratch, where a kernel may
+// read whole rows of it.
+func (t *tile) enterRim(m, cols int, d []float32, ldd int) ([]float32, int) {
+	if d == nil {
+		return nil, 0
 	}
-	t.byRows[m](kc, a, lda, b, w, PanelWidth, d, ldd, t.alpha)
 	for i := range m {
-		copy(c[i*t.ldc:][:cols], w[i*PanelWidth:])
+		copy(t.rim[i*PanelWidth:][:cols], d[i*ldd:])
+	}
+	return t.rim, PanelWidth
+}
+
+// leaveRim copies the result of a narrow block to C.
+func (t *tile) leaveRim(m, cols int, c []float32) {
+	for i := range m {
+		copy(c[i*t.ldc:][:cols], t.rim[i*PanelWidth:])
 	}
 }
 

@@ -38,9 +38,13 @@ func Run(p *pool.Pool, a *Args, ws *Workspace) {
 		j.alpha = 1
 	}
 	j.kernels, j.scratch = currentKernels(), ws.scratch
-	workers := ws.workersOf(p, a.M*a.N*a.K)
-	j.split = j.divide(j.kernels, workers, 1)
-	ws.run(p, workers, j.split.tiles(), j)
+	if a.Format != F32 {
+		j.runQuant(p, a, ws)
+	} else {
+		workers := ws.workersOf(p, a.M*a.N*a.K)
+		j.split = j.divide(j.kernels.rows, workers, 1)
+		ws.run(p, workers, j.split.tiles(), j)
+	}
 	j.product = product{} // keep no caller's memory alive
 }
 

@@ -2,9 +2,15 @@
 
 package gemm
 
-import "github.com/ssdc-go/ssdc/backends/cpu/isa"
+import (
+	"unsafe"
+
+	"github.com/ssdc-go/ssdc/backends/cpu/isa"
+)
 
 //go:generate go run -C ../asm . -kernels gemm/kernels -pkg gemm -out ../gemm/rows_amd64.s -stubs ../gemm/rows_amd64.go
+//go:generate go run -C ../asm . -kernels gemm/bf16 -pkg gemm -out ../gemm/bf16_amd64.s -stubs ../gemm/bf16_amd64.go
+//go:generate go run -C ../asm . -kernels gemm/quant -pkg gemm -out ../gemm/quant_amd64.s -stubs ../gemm/quant_amd64.go
 
 var avx512 = kernels{rows: 14, byRows: [maxRows + 1]kernel{
 	1: rows1AVX512, 2: rows2AVX512, 3: rows3AVX512, 4: rows4AVX512, 5: rows5AVX512,
@@ -24,4 +30,53 @@ func currentKernels() *kernels {
 		return &avx2
 	}
 	return &portable
+}
+
+var avx512BF16 = kernels{rows: 14, byRows: [maxRows + 1]kernel{
+	1: bf16rows1AVX512, 2: bf16rows2AVX512, 3: bf16rows3AVX512, 4: bf16rows4AVX512, 5: bf16rows5AVX512,
+	6: bf16rows6AVX512, 7: bf16rows7AVX512, 8: bf16rows8AVX512, 9: bf16rows9AVX512, 10: bf16rows10AVX512,
+	11: bf16rows11AVX512, 12: bf16rows12AVX512, 13: bf16rows13AVX512, 14: bf16rows14AVX512,
+}}
+
+var avx2BF16 = kernels{rows: 4, byRows: [maxRows + 1]kernel{
+	1: bf16rows1AVX2, 2: bf16rows2AVX2, 3: bf16rows3AVX2, 4: bf16rows4AVX2,
+}}
+
+func currentBF16Kernels() *kernels {
+	switch {
+	case isa.BF16():
+		return &avx512BF16
+	case isa.Current() >= isa.AVX2:
+		return &avx2BF16
+	}
+	return &portableBF16
+}
+
+var vnniQuant = quantKernels{
+	rows: 7,
+	int8: [maxQuantRows + 1]quantKernel{1: int8rows1VNNI, 2: int8rows2VNNI, 3: int8rows3VNNI, 4: int8rows4VNNI, 5: int8rows5VNNI, 6: int8rows6VNNI, 7: int8rows7VNNI},
+	int4: [maxQuantRows + 1]quantKernel{1: int4rows1VNNI, 2: int4rows2VNNI, 3: int4rows3VNNI, 4: int4rows4VNNI, 5: int4rows5VNNI, 6: int4rows6VNNI, 7: int4rows7VNNI},
+
+	quantize: quantizeVector,
+}
+
+var avx2Quant = quantKernels{
+	rows:     2,
+	int8:     [maxQuantRows + 1]quantKernel{1: int8rows1AVX2, 2: int8rows2AVX2},
+	int4:     [maxQuantRows + 1]quantKernel{1: int4rows1AVX2, 2: int4rows2AVX2},
+	quantize: quantizeVector,
+}
+
+func quantizeVector(dst []byte, src []float32, zero int32) {
+	quantizeAVX2(unsafe.SliceData(dst), unsafe.SliceData(src), len(src)/group, zero)
+}
+
+func currentQuantKernels() *quantKernels {
+	switch {
+	case isa.VNNI():
+		return &vnniQuant
+	case isa.Current() >= isa.AVX2:
+		return &avx2Quant
+	}
+	return &portableQuant
 }

@@ -3,3 +3,7 @@
 package gemm
 
 func currentKernels() *kernels { return &portable }
+
+func currentBF16Kernels() *kernels { return &portableBF16 }
+
+func currentQuantKernels() *quantKernels { return &portableQuant }

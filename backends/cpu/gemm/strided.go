@@ -173,7 +173,7 @@ func RunStrided(p *pool.Pool, a *StridedArgs, ws *Workspace) {
 	j.kernels, j.scratch = currentKernels(), ws.scratch
 	work := a.M * a.N * max(a.K, 1)
 	workers := ws.workersOf(p, work*batches)
-	j.split = j.product.divide(j.kernels, workers, batches)
+	j.split = j.product.divide(j.kernels.rows, workers, batches)
 	j.units = j.split.tiles() * batches
 	perUnit := max(work/j.split.tiles(), 1)
 	j.perTask = max(min(ceilDiv(serialWork, perUnit), ceilDiv(j.units, workers)), 1)

@@ -38,6 +38,9 @@ type Workspace struct {
 	scratch []scratch // by worker
 	dense   denseJob
 	strided stridedJob
+	convert convertJob
+	quant   quantProduct
+	slab    []uint64 // converted rows of A, see quant.go
 }
 
 // scratch belongs to one worker.

@@ -16,3 +16,5 @@ func detect() ISA {
 	}
 	return Portable
 }
+
+func detectExtensions() (vnni, bf16 bool) { return cpu.X86.HasAVX512VNNI, cpu.X86.HasAVX512BF16 }

@@ -3,3 +3,5 @@
 package isa
 
 func detect() ISA { return Portable }
+
+func detectExtensions() (vnni, bf16 bool) { return false, false }

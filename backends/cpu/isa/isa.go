@@ -67,6 +67,15 @@ func init() {
 // Best is the highest level that this processor (and build) supports.
 func Best() ISA { return best }
 
+// Extensions of AVX512 that processors of that level may lack.
+var hasVNNI, hasBF16 = detectExtensions()
+
+// VNNI reports whether VPDPBUSD may be used.
+func VNNI() bool { return Current() == AVX512 && hasVNNI }
+
+// BF16 reports whether VDPBF16PS may be used.
+func BF16() bool { return Current() == AVX512 && hasBF16 }
+
 // Current is the level in use: Best, unless SSDC_ISA or Force lowered it.
 func Current() ISA { return ISA(current.Load()) }
 
