@@ -19,7 +19,7 @@ import (
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/importers/onnx"
 	"github.com/ssdc-go/ssdc/ops"
-	opsonnx "github.com/ssdc-go/ssdc/ops/onnx"
+	"github.com/ssdc-go/ssdc/ops/library"
 )
 
 var (
@@ -35,7 +35,7 @@ const listed = "testdata/passing.txt"
 func table(t *testing.T) *ops.Table {
 	t.Helper()
 	var tab ops.Table
-	if err := opsonnx.Register(&tab); err != nil {
+	if err := library.Register(&tab); err != nil {
 		t.Fatal(err)
 	}
 	return &tab
@@ -115,6 +115,23 @@ func TestBackends(t *testing.T) {
 			}
 			t.Logf("%d of %d cases pass", passed, len(results))
 		})
+	}
+}
+
+// TestRecorded runs what testdata/scripts/make_ops.py recorded from ONNX Runtime,
+// all of it on both backends.
+func TestRecorded(t *testing.T) {
+	tab := table(t)
+	for _, b := range []backends.Backend{cpu.New(tab), ref.New(tab)} {
+		results, err := Run("../testdata/ops", tab, On(context.Background(), tab, b), nil)
+		if err != nil || len(results) == 0 {
+			t.Fatalf("%d cases, %v", len(results), err)
+		}
+		for _, r := range results {
+			if r.Status != Pass {
+				t.Errorf("%s: %s: %s: %s", b.Name(), r.Name, r.Status, r.Reason)
+			}
+		}
 	}
 }
 

@@ -16,8 +16,7 @@ import (
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
-	"github.com/ssdc-go/ssdc/ops/onnx"
-	"github.com/ssdc-go/ssdc/ops/ssm"
+	"github.com/ssdc-go/ssdc/ops/library"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/canon"
 	"github.com/ssdc-go/ssdc/passes/expand"
@@ -86,10 +85,7 @@ const unchanged = "unchanged\n"
 
 func table(t testing.TB) *ops.Table {
 	tab := &ops.Table{}
-	if err := onnx.Register(tab); err != nil {
-		t.Fatal(err)
-	}
-	if err := ssm.Register(tab); err != nil {
+	if err := library.Register(tab); err != nil {
 		t.Fatal(err)
 	}
 	return tab

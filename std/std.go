@@ -7,15 +7,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/importers/onnx"
 	"github.com/ssdc-go/ssdc/importers/text"
 	"github.com/ssdc-go/ssdc/internal/wholefile"
 	"github.com/ssdc-go/ssdc/ops"
-	opsonnx "github.com/ssdc-go/ssdc/ops/onnx"
-	"github.com/ssdc-go/ssdc/ops/ssm"
+	"github.com/ssdc-go/ssdc/ops/library"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/canon"
 	"github.com/ssdc-go/ssdc/passes/expand"
@@ -35,8 +33,8 @@ var Plugin = plugin.Plugin{
 	Exporters: []*plugin.Exporter{WriteText},
 }
 
-// Ops is ONNX's operators, domain ai.onnx, followed by ssdc's own, domain ssm.
-var Ops = slices.Concat(opsonnx.Rows(), ssm.Rows())
+// Ops is ONNX's operators and ssdc's own, domain ssm.
+var Ops = library.Rows()
 
 // Passes is the pipeline of optimisation level 1; level 0 runs none of it.
 var Passes = []*passes.Pass{

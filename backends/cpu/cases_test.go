@@ -10,17 +10,13 @@ import (
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
-	"github.com/ssdc-go/ssdc/ops/onnx"
-	"github.com/ssdc-go/ssdc/ops/ssm"
+	"github.com/ssdc-go/ssdc/ops/library"
 )
 
 func opTable(t testing.TB) *ops.Table {
 	t.Helper()
 	table := &ops.Table{}
-	if err := onnx.Register(table); err != nil {
-		t.Fatal(err)
-	}
-	if err := ssm.Register(table); err != nil {
+	if err := library.Register(table); err != nil {
 		t.Fatal(err)
 	}
 	return table

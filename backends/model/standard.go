@@ -5,18 +5,14 @@ import (
 	"github.com/ssdc-go/ssdc/backends/cpu"
 	"github.com/ssdc-go/ssdc/backends/ref"
 	"github.com/ssdc-go/ssdc/ops"
-	"github.com/ssdc-go/ssdc/ops/onnx"
-	"github.com/ssdc-go/ssdc/ops/ssm"
+	"github.com/ssdc-go/ssdc/ops/library"
 )
 
 // Standard is the registry of a program without plugins: ONNX's operators,
 // ssdc's own, and the CPU and reference backends.
 func Standard() (*Registry, error) {
 	t := &ops.Table{}
-	if err := onnx.Register(t); err != nil {
-		return nil, err
-	}
-	if err := ssm.Register(t); err != nil {
+	if err := library.Register(t); err != nil {
 		return nil, err
 	}
 	return &Registry{Table: t, Backends: []backends.Backend{cpu.New(t), ref.New(t)}, Plugins: []string{"std"}}, nil

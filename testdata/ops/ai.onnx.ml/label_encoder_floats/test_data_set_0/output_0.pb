@@ -1,0 +1,1 @@
+2one2missing2_UnusedBY

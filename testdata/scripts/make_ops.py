@@ -1,0 +1,78 @@
+"""Records what ONNX Runtime computes for single operators of ai.onnx.ml and
+com.microsoft, in ONNX's own layout (model.onnx, test_data_set_0/*.pb), below
+testdata/ops. `ssdc conformance testdata/ops` runs them, and so do the tests.
+
+    python testdata/scripts/make_ops.py [NAME-PREFIX]
+
+Versions: requirements.txt in this folder. Numbers come from one seed per case,
+so a run reproduces the files.
+"""
+
+import pathlib
+import sys
+import zlib
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+OUT = pathlib.Path(__file__).resolve().parent.parent / "ops"
+ONLY = sys.argv[1] if len(sys.argv) > 1 else ""
+
+
+class Case:
+    """One node; inputs by name, in order, None for an omitted one. shown: what is
+    compared, where the peer leaves the operator's text (a class label that is not the top one)."""
+
+    def __init__(self, name, op, domain, inputs, outputs, version=1, opset=21, rtol=None, shown=None, **attrs):
+        self.name, self.op, self.domain, self.inputs, self.outputs = name, op, domain, inputs, outputs
+        self.version, self.opset, self.attrs, self.rtol = version, opset, attrs, rtol
+        self.shown = shown or [o for o in outputs if o]  # that the model returns
+
+    def record(self):
+        if not self.name.startswith(ONLY):
+            return
+        given = {k: v for k, v in self.inputs.items() if v is not None}
+        node = helper.make_node(self.op, [k if v is not None else "" for k, v in self.inputs.items()],
+                                self.outputs, domain=self.domain, **{k: v for k, v in self.attrs.items() if v is not None})
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(self.domain, self.version)]
+        ins = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in given.items()]
+        outs = [onnx.ValueInfoProto(name=o) for o in self.shown]
+        model = helper.make_model(helper.make_graph([node], self.name, ins, outs), opset_imports=opsets, ir_version=10, producer_name="make_ops")
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 3
+        try:
+            session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            got = session.run(None, given)
+        except Exception as e:  # the peer lacks it: nothing to record
+            print(f"SKIPPED {self.name}: {str(e)[:300]}")
+            return
+        for o, v in zip(model.graph.output, got):
+            v = np.asarray(v)
+            o.type.tensor_type.elem_type = TensorProto.STRING if v.dtype == object else helper.np_dtype_to_tensor_dtype(v.dtype)
+            for d in v.shape:
+                o.type.tensor_type.shape.dim.add().dim_value = d
+        folder = OUT / self.domain / self.name
+        data = folder / "test_data_set_0"
+        data.mkdir(parents=True, exist_ok=True)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        if self.rtol:
+            (folder / "data.json").write_text('{"rtol": %g, "atol": %g}\n' % (self.rtol, self.rtol))
+        for kind, values in (("input", given.items()), ("output", zip(self.shown, got))):
+            for i, (name, v) in enumerate(values):
+                (data / f"{kind}_{i}.pb").write_bytes(numpy_helper.from_array(np.asarray(v), name).SerializeToString())
+
+
+def rng(name):
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+if __name__ == "__main__":
+    import make_ops_microsoft
+    import make_ops_ml
+
+    for case in [*make_ops_ml.cases(), *make_ops_microsoft.cases()]:
+        case.record()
+    print("onnxruntime", ort.__version__, "onnx", onnx.__version__)
