@@ -87,6 +87,12 @@ var selectiveCases = []ops.Case{
 var linearScanCases = []ops.Case{
 	{Name: "plain", In: []*tensor.Tensor{scaled(wave(1, 2, 9, 33), 0, 1), wave(2, 2, 9, 33), nil}, NOut: 2},
 	{Name: "from a state", In: []*tensor.Tensor{wave(1, 1, 5, 3, 4), wave(2, 1, 5, 3, 4), wave(3, 1, 3, 4)}, NOut: 2},
+	{Name: "constant decay per channel", In: []*tensor.Tensor{scaled(wave(1, 1, 1, 3, 1), 0, 1), wave(2, 2, 7, 3, 4), wave(3, 2, 3, 4)}, NOut: 2},
+	{Name: "decay per token and head", In: []*tensor.Tensor{scaled(wave(1, 2, 7, 3, 1), 0, 1), wave(2, 2, 7, 3, 4), nil}, NOut: 2},
+	{Name: "complex", In: []*tensor.Tensor{scaled(wave(1, 1, 1, 5, 2), -0.7, 0.7), wave(2, 2, 9, 5, 2), wave(3, 2, 5, 2)}, Attrs: graph.Attrs{"complex": int64(1)}, NOut: 2},
+	{Name: "complex by hand", In: []*tensor.Tensor{tensor.From([]float32{0, 1}, 1, 1, 1, 2), tensor.From([]float32{1, 0, 1, 0}, 1, 2, 1, 2), nil},
+		Attrs: graph.Attrs{"complex": int64(1)}, NOut: 2, // i*1 + 1
+		Want: []*tensor.Tensor{tensor.From([]float32{1, 0, 1, 1}, 1, 2, 1, 2), tensor.From([]float32{1, 1}, 1, 1, 2)}},
 }
 
 var convCases = []ops.Case{

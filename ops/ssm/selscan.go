@@ -1,7 +1,6 @@
 package ssm
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/ssdc-go/ssdc/graph"
@@ -90,60 +89,4 @@ func evalSelectiveScan(c *ops.Call) ([]*tensor.Tensor, error) {
 		}
 	}
 	return []*tensor.Tensor{store(ut.DType, y, B, L, D), store(stateType(c.Arg(8), ut), hT, B, D, N)}, nil
-}
-
-// LinearScan is the bare recurrence h_t = a_t*h_{t-1} + u_t, elementwise over
-// all axes after L. It is what every recovered recurrence is before it is
-// specialised, and a fast operator in its own right (minGRU, LRU).
-var LinearScan = &ops.Op{
-	ID:  id("LinearScan"),
-	Doc: "Elementwise linear recurrence h_t = a_t*h_{t-1} + u_t along axis 1.",
-	In: []ops.Param{
-		{Name: "a", Doc: "[B,L,...]"}, {Name: "u", Doc: "[B,L,...], the shape of a"},
-		{Name: "h0", Doc: "[B,...]; zeros when omitted", Optional: true},
-	},
-	Out:   []ops.Param{{Name: "h", Doc: "[B,L,...]"}, {Name: "hT", Doc: "[B,...]", Optional: true}},
-	Alias: map[int]int{1: 2},
-	Cases: linearScanCases,
-	Infer: func(c *ops.Infer) error {
-		a, u := c.Type(0), c.Type(1)
-		if a.Ranked() && u.Ranked() && (a.Rank() != u.Rank() || a.Rank() < 2) {
-			return c.Errorf("a is %s and u is %s; want the same shape [B,L,...]", a, u)
-		}
-		if !u.Ranked() {
-			u = a
-		}
-		c.Out(0, u)
-		if u.Ranked() {
-			c.Out(1, graph.Type{DType: u.DType, Shape: append([]graph.Dim{u.Shape[0]}, u.Shape[2:]...)})
-		} else {
-			c.Out(1, u)
-		}
-		return nil
-	},
-	Eval: func(c *ops.Call) ([]*tensor.Tensor, error) {
-		a, u, h0 := f64(c, 0), f64(c, 1), f64(c, 2)
-		shape := c.In[1].Shape
-		B, L := shape[0], shape[1]
-		inner := 1
-		for _, n := range shape[2:] {
-			inner *= n
-		}
-		if len(a) != len(u) {
-			return nil, fmt.Errorf("a has shape %v and u %v; they must be equal", c.In[0].Shape, shape)
-		}
-		h, hT := make([]float64, len(u)), make([]float64, B*inner)
-		copy(hT, h0)
-		for b := range B {
-			s := hT[b*inner:][:inner]
-			for t := range L {
-				o := (b*L + t) * inner
-				for i := range s {
-					s[i] = a[o+i]*s[i] + u[o+i]
-					h[o+i] = s[i]
-				}
-			}
-		}
-		return []*tensor.Tensor{store(c.In[1].DType, h, shape...), store(stateType(c.Arg(2), c.In[1]), hT, append([]int{B}, shape[2:]...)...)}, nil
-	},
 }

@@ -240,6 +240,9 @@ func (r *region) concrete(t *ops.Table, size graph.Bindings, shrink map[int64]in
 				n.Attrs[k] = b.small(groups)
 			}
 		}
+		if n.Op.Is("", "ConstantOfShape") && !n.Attrs.Has("value") { // float32, unless told
+			n.Attrs["value"] = tensor.New(tensor.Float64, 1)
+		}
 		for _, body := range n.Bodies {
 			for _, v := range body.Inputs {
 				v.Type = widen(v.Type)

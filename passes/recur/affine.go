@@ -2,57 +2,304 @@ package recur
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
-	"github.com/ssdc-go/ssdc/passes/layout"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/passes/lift"
 )
 
-// notAffine names the first node of a loop body that keeps the new state from
-// being decay*state + update with both independent of the state: the reason
-// behind a certificate that failed. It is empty when there is no such node.
-func notAffine(state, next *graph.Value) string {
-	depends := map[*graph.Value]bool{state: true}
-	body := next.Def
-	if body == nil {
-		return ""
+// linear is a value of the body as sum_i a[i]*state_i + u over the states of a
+// group. An a[i] that is nil is 0, one without a value is 1; a nil u is 0.
+// Coefficients broadcast to the value's shape.
+type linear struct {
+	a []*lift.Seq
+	u *lift.Seq
+}
+
+// splitter follows states through a step.
+type splitter struct {
+	r     *recurrence
+	group []*lift.State
+	mask  uint64
+}
+
+const expected = "; expected state*decay + update"
+
+// split writes v as a linear function of the states.
+func (p *splitter) split(v *graph.Value) (linear, error) {
+	l := p.r.lift
+	if v = lift.Source(v); p.r.need(v)&p.mask == 0 {
+		s, err := l.Of(v)
+		return linear{a: make([]*lift.Seq, len(p.group)), u: &s}, err
 	}
-	nodes := body.Graph.Nodes
-	for _, n := range nodes {
-		for _, v := range n.In {
-			if v != nil && depends[v] {
-				for _, o := range n.Out {
-					if o != nil {
-						depends[o] = true
-					}
-				}
-			}
+	for i, s := range p.group {
+		if v == s.In {
+			f := linear{a: make([]*lift.Seq, len(p.group))}
+			f.a[i] = &lift.Seq{At: -1}
+			return f, nil
 		}
 	}
-	needed := map[*graph.Value]bool{next: true}
-	why := ""
-	for i := len(nodes) - 1; i >= 0; i-- {
-		n := nodes[i]
-		if len(n.Out) == 0 || n.Out[0] == nil || !needed[n.Out[0]] || !depends[n.Out[0]] {
+	n := v.Def
+	if n == nil || n.Op.Domain != "" {
+		return linear{}, p.refuse(n, v)
+	}
+	switch n.Op.Name {
+	case "Add", "Sub", "Sum":
+		f, err := p.split(n.In[0])
+		for _, u := range n.In[1:] {
+			if err != nil {
+				return f, err
+			}
+			var g linear
+			if g, err = p.split(u); err == nil {
+				f = p.add(f, g, n.Op.Name == "Sub", v.Type.DType)
+			}
+		}
+		return f, err
+	case "Neg":
+		f, err := p.split(n.In[0])
+		return p.add(linear{a: make([]*lift.Seq, len(p.group))}, f, true, v.Type.DType), err
+	case "Mul":
+		for i, u := range n.In {
+			if p.r.need(u)&p.mask == 0 {
+				return p.scaled(n.In[1-i], u, "Mul")
+			}
+		}
+		return linear{}, fmt.Errorf("%s multiplies the state by what depends on the state%s", n, expected)
+	case "Div":
+		if p.r.need(n.In[1])&p.mask == 0 {
+			return p.scaled(n.In[0], n.In[1], "Div")
+		}
+		return linear{}, fmt.Errorf("%s divides by what depends on the state%s", n, expected)
+	case "Where":
+		return p.where(n)
+	case "Cast":
+		if !v.Type.DType.IsFloat() {
+			return linear{}, p.refuse(n, v)
+		}
+		f, err := p.split(n.In[0])
+		return p.each(f, func(s lift.Seq) (lift.Seq, error) { return l.Cast(s, v.Type.DType), nil }, err)
+	case "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten":
+		f, err := p.split(n.In[0])
+		return p.each(f, func(s lift.Seq) (lift.Seq, error) { return l.View(n, s) }, err)
+	case "Expand":
+		if slices.Equal(n.In[0].Type.Shape, v.Type.Shape) {
+			return p.split(n.In[0])
+		}
+	case "Einsum":
+		if f, ok, err := p.einsum(n); ok || err != nil {
+			return f, err
+		}
+	}
+	return linear{}, p.refuse(n, v)
+}
+
+// refuse says what a node does to the state that a linear scan cannot.
+func (p *splitter) refuse(n *graph.Node, v *graph.Value) error {
+	if n == nil {
+		return fmt.Errorf("%q does not come from the state", v.Name)
+	}
+	switch name := n.Op.Name; {
+	case name == "ReduceSum" || name == "MatMul" || name == "Einsum" || name == "Gemm" || name == "ReduceMean":
+		return fmt.Errorf("%s contracts the state on the way to the next state, as the delta rule does%s", n, expected)
+	case strings.HasSuffix(name, "Normalization") || strings.HasSuffix(name, "Softmax"):
+		return fmt.Errorf("%s normalises the state on the way to the next state%s", n, expected)
+	case name == "Max" || name == "Min" || name == "Clip" || name == "Relu":
+		return fmt.Errorf("%s compares the state with something: a maximum in place of a sum is not linear%s", n, expected)
+	case name == "Slice" || name == "Gather" || name == "Split" || name == "Concat" || name == "Expand" || name == "Tile" || name == "Pad":
+		return fmt.Errorf("%s takes the state apart or repeats it on the way to the next state%s", n, expected)
+	}
+	return fmt.Errorf("%s applies a function that is not linear to the state%s", n, expected)
+}
+
+// each applies f to the coefficients and to the rest.
+func (p *splitter) each(x linear, f func(lift.Seq) (lift.Seq, error), err error) (linear, error) {
+	if err != nil {
+		return x, err
+	}
+	out := linear{a: make([]*lift.Seq, len(x.a))}
+	apply := func(s *lift.Seq) *lift.Seq {
+		if s == nil || s.V == nil || err != nil {
+			return s
+		}
+		var t lift.Seq
+		t, err = f(*s)
+		return &t
+	}
+	for i, s := range x.a {
+		out.a[i] = apply(s)
+	}
+	out.u = apply(x.u)
+	if err == nil {
+		err = p.r.b.Err
+	}
+	return out, err
+}
+
+// number gives a coefficient of 0 or 1 a value.
+func (p *splitter) number(s *lift.Seq, d tensor.DType) lift.Seq {
+	switch {
+	case s == nil:
+		return p.r.lift.Scalar(d, 0)
+	case s.V == nil:
+		return p.r.lift.Scalar(d, 1)
+	}
+	return *s
+}
+
+// add is x + y or x - y.
+func (p *splitter) add(x, y linear, minus bool, d tensor.DType) linear {
+	l := p.r.lift
+	sum := func(s, t *lift.Seq) *lift.Seq {
+		switch {
+		case p.r.b.Err != nil || t == nil:
+			return s
+		case s == nil && !minus:
+			return t
+		case s == nil && t.V == nil:
+			r := l.Scalar(d, -1)
+			return &r
+		case s == nil:
+			r := l.Elementwise("Neg", nil, *t)
+			return &r
+		}
+		name := "Add"
+		if minus {
+			name = "Sub"
+		}
+		r := l.Elementwise(name, nil, p.number(s, d), p.number(t, d))
+		return &r
+	}
+	out := linear{a: make([]*lift.Seq, len(x.a))}
+	for i := range x.a {
+		out.a[i] = sum(x.a[i], y.a[i])
+	}
+	out.u = sum(x.u, y.u)
+	return out
+}
+
+// scaled is the product or quotient of v by what does not depend on the state.
+func (p *splitter) scaled(v, by *graph.Value, name string) (linear, error) {
+	f, err := p.split(v)
+	if err != nil {
+		return f, err
+	}
+	s, err := p.r.lift.Of(by)
+	if err != nil {
+		return f, err
+	}
+	return p.times(f, s, name, v.Type.DType)
+}
+
+func (p *splitter) times(f linear, s lift.Seq, name string, d tensor.DType) (linear, error) {
+	l := p.r.lift
+	out := linear{a: make([]*lift.Seq, len(f.a))}
+	one := func(x *lift.Seq) *lift.Seq {
+		switch {
+		case x == nil || p.r.b.Err != nil:
+			return x
+		case x.V == nil && name == "Mul":
+			return &s
+		}
+		r := l.Elementwise(name, nil, p.number(x, d), s)
+		return &r
+	}
+	for i, x := range f.a {
+		out.a[i] = one(x)
+	}
+	out.u = one(f.u)
+	return out, p.r.b.Err
+}
+
+// where: a mask that does not depend on the state chooses between two linear values.
+func (p *splitter) where(n *graph.Node) (linear, error) {
+	if p.r.need(n.In[0])&p.mask != 0 {
+		return linear{}, fmt.Errorf("%s chooses by a condition that depends on the state%s", n, expected)
+	}
+	l, d := p.r.lift, n.Out[0].Type.DType
+	mask, err := l.Of(n.In[0])
+	if err != nil {
+		return linear{}, err
+	}
+	x, err := p.split(n.In[1])
+	if err != nil {
+		return x, err
+	}
+	y, err := p.split(n.In[2])
+	if err != nil {
+		return y, err
+	}
+	pick := func(s, t *lift.Seq) *lift.Seq {
+		if s == nil && t == nil || p.r.b.Err != nil {
+			return nil
+		}
+		r := l.Elementwise("Where", nil, mask, p.number(s, d), p.number(t, d))
+		return &r
+	}
+	out := linear{a: make([]*lift.Seq, len(x.a))}
+	for i := range x.a {
+		out.a[i] = pick(x.a[i], y.a[i])
+	}
+	out.u = pick(x.u, y.u)
+	return out, p.r.b.Err
+}
+
+// einsum: one that sums over nothing is a product of views.
+func (p *splitter) einsum(n *graph.Node) (linear, bool, error) {
+	terms, out, ok := lift.Equation(n)
+	if !ok {
+		return linear{}, false, nil
+	}
+	at := -1
+	for i, u := range n.In {
+		if p.r.need(u)&p.mask == 0 {
 			continue
 		}
-		k := 0
-		for _, v := range n.In {
-			if v != nil {
-				needed[v] = true
-				if depends[v] {
-					k++
-				}
+		if at >= 0 {
+			return linear{}, false, fmt.Errorf("%s multiplies the state by what depends on the state%s", n, expected)
+		}
+		at = i
+	}
+	if len(terms[at]) != len(out) {
+		return linear{}, false, nil
+	}
+	for _, t := range terms {
+		for _, c := range t {
+			if strings.Count(t, string(c)) > 1 || !strings.ContainsRune(out, c) {
+				return linear{}, false, nil
 			}
 		}
-		switch {
-		case n.Op.Is("", "Mul") && k == 2:
-			why = fmt.Sprintf("%s multiplies the state by what depends on the state", n)
-		case n.Op.Is("", "ReduceSum") || n.Op.Is("", "MatMul") || n.Op.Is("", "Einsum"):
-			why = fmt.Sprintf("%s contracts the state on the way to the next state, as the delta rule does", n)
-		case n.Op.Is("", "Mul"), n.Op.Is("", "Add"), n.Op.Is("", "Sub"), n.Op.Is("", "Cast"), n.Op.Is("", "Where"), n.Op.Domain == "" && layout.Is(n):
-		default:
-			why = fmt.Sprintf("%s applies a function that is not linear to the state", n)
-		}
 	}
-	return why
+	f, err := p.split(n.In[at])
+	l := p.r.lift
+	view := func(s lift.Seq, term string) (lift.Seq, error) { // to the order and axes of the result
+		var perm []int64
+		var missing []int
+		s = l.Pad(s, len(term))
+		for k, c := range out {
+			if j := strings.IndexRune(term, c); j >= 0 {
+				perm = append(perm, int64(j))
+			} else {
+				missing = append(missing, k)
+			}
+		}
+		return l.Unsqueeze(l.Transpose(s, perm), missing), p.r.b.Err
+	}
+	f, err = p.each(f, func(s lift.Seq) (lift.Seq, error) { return view(s, terms[at]) }, err)
+	for i, u := range n.In {
+		if i == at || err != nil {
+			continue
+		}
+		var s lift.Seq
+		if s, err = l.Of(u); err != nil {
+			break
+		}
+		if s, err = view(s, terms[i]); err != nil {
+			break
+		}
+		f, err = p.times(f, s, "Mul", n.Out[0].Type.DType)
+	}
+	return f, true, err
 }

@@ -1,8 +1,13 @@
 package recur
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
+	"github.com/ssdc-go/ssdc/passes/certify"
+	"github.com/ssdc-go/ssdc/passes/layout"
 )
 
 // rolled is a recurrence in the form that all doors over time share: an ONNX
@@ -21,9 +26,410 @@ type rolled struct {
 	old []*graph.Value
 	// rule names the form in remarks: "Loop or Scan", "unrolled trace".
 	rule string
+	// op is the operator aimed at, for remarks: set by rewrite.
+	op string
 }
 
 // rewrite replaces r, or says in an error why it stays. The caller makes the remark.
 func (r *rolled) rewrite(c *passes.Context, g *graph.Graph) error {
-	return (&loop{c: c, g: g, n: r.node}).rewrite()
+	r.op = "ssm.LinearScan"
+	var first error
+	for _, way := range []specialisation{{true, true}, {true, false}, {false, false}} {
+		used, err := r.attempt(c, g, way)
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+		if _, mismatch := err.(*certify.Mismatch); !mismatch && !certify.CannotEvaluate(err) {
+			break
+		}
+		if !used.groups && way.groups && !used.fuse {
+			break
+		}
+	}
+	return first
+}
+
+// specialisation says what an attempt takes for granted until the certificate.
+type specialisation struct {
+	fuse   bool // LinearScans become fused operators
+	groups bool // what looks like a repetition over heads is one
+}
+
+// attempt builds the replacement in one way and asks for its certificate. It
+// returns which liberties were taken.
+func (r *rolled) attempt(c *passes.Context, g *graph.Graph, way specialisation) (used specialisation, err error) {
+	rec, err := newRecurrence(c, g, r.node)
+	r.guess(rec)
+	if err != nil {
+		return used, err
+	}
+	cl, err := r.claim(rec)
+	if err != nil {
+		return used, err
+	}
+	if len(rec.scans) == 0 {
+		return used, fmt.Errorf("no carried state is decayed and added to: this is no recurrence")
+	}
+	live := liveFor(cl.New)
+	var done []*fused
+	for _, n := range rec.scans {
+		if !live.nodes[n] {
+			continue
+		}
+		f, why := &fused{op: "ssm.LinearScan", new: n.Out[:1]}, error(nil)
+		if way.fuse {
+			var s *fused
+			if s, why = specialise(rec.b, n, live, way.groups); why == nil {
+				f = s
+				used.fuse, used.groups = true, used.groups || s.groups
+				for i, v := range s.old {
+					v.ReplaceWith(s.new[i])
+					for j, w := range cl.New {
+						if w == v {
+							cl.New[j] = s.new[i]
+						}
+					}
+				}
+			}
+		}
+		if f.old == nil {
+			if err := tooLarge(n, why); err != nil {
+				return used, err
+			}
+			wholeDecay(rec.b, n)
+		}
+		done = append(done, f)
+	}
+	if rec.b.Err != nil {
+		return used, rec.b.Err
+	}
+	r.op = done[0].op
+	if err := certify.Rewrite(c, r.op+" ("+r.rule+")", cl); err != nil {
+		return used, err
+	}
+	for _, f := range done[1:] {
+		c.Done(f.op+" ("+r.rule+")", f.new[0], "certified in float64")
+	}
+	return used, nil
+}
+
+// tooLarge: a matrix per head and token is more than the loop would ever hold
+// at once, so such a scan is only worth having when a fused operator does it.
+func tooLarge(n *graph.Node, why error) error {
+	rank := n.In[1].Type.Rank() - 1
+	if n.Attrs.Int("complex", 0) != 0 {
+		rank--
+	}
+	if rank < 4 {
+		return nil
+	}
+	if why == nil {
+		why = fmt.Errorf("no fused operator was found for it")
+	}
+	return fmt.Errorf("the recurrence is linear, but its states, %s, are too large to be kept for all steps: %w", n.Out[0].Type, why)
+}
+
+// wholeDecay repeats the decay to the shape of the update, which kernels read.
+func wholeDecay(b *graph.Builder, n *graph.Node) {
+	a, u := n.In[0], n.In[1]
+	if b.Err != nil || slices.Equal(a.Type.Shape, u.Type.Shape) {
+		return
+	}
+	if v := b.Op("Expand", nil, a, layout.Shape(b, u.Type.Shape, u)); v != nil {
+		n.SetIn(0, v)
+	}
+}
+
+// guess names the operator that the shape of the state suggests.
+func (r *rolled) guess(rec *recurrence) {
+	body, rank := r.node.Body("body"), 0
+	if body == nil {
+		return
+	}
+	for _, v := range body.Inputs {
+		if isFloat(v) && v.Type.Ranked() && (rec == nil || rec.needs[v] != 0) {
+			rank = max(rank, v.Type.Rank())
+		}
+	}
+	switch rank {
+	case 4, 5:
+		r.op = "ssm.SSD"
+	case 3:
+		r.op = "ssm.SelectiveScan"
+	}
+}
+
+// claim lifts the outputs and pairs them with what they replace.
+func (r *rolled) claim(rec *recurrence) (*certify.Claim, error) {
+	cl := &certify.Claim{}
+	stands := func(v *graph.Value) *graph.Value { // what an output of the node stands for
+		if v == nil || r.old == nil {
+			if v == nil || v.Unused() {
+				return nil
+			}
+			return v
+		}
+		if i := slices.Index(r.node.Out, v); i >= 0 && i < len(r.old) {
+			return r.old[i]
+		}
+		return nil
+	}
+	add := func(old, new *graph.Value) error {
+		if new == nil || rec.b.Err != nil {
+			return rec.b.Err
+		}
+		if old.Type.DType != new.Type.DType || old.Type.Ranked() && old.Type.Rank() != new.Type.Rank() {
+			return fmt.Errorf("%q is %s, its form over whole sequences %s", old.Name, old.Type, new.Type)
+		}
+		cl.Old, cl.New = append(cl.Old, old), append(cl.New, new)
+		return nil
+	}
+	loop := rec.loop
+	for _, w := range loop.Writes { // the outputs of the steps, of which remarks speak, first
+		old := stands(w.V)
+		if old == nil {
+			continue
+		}
+		s, err := rec.value(w.Out)
+		if err != nil {
+			return nil, err
+		}
+		s = rec.lift.Over(s, w.Axis)
+		if w.Reverse {
+			s = rec.lift.Reversed(s)
+		}
+		if err := add(old, s.V); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range loop.States {
+		old := stands(s.Final)
+		if old == nil {
+			continue
+		}
+		if err := rec.solve(s); err != nil {
+			return nil, err
+		}
+		b := rec.buffers[s]
+		switch {
+		case b == nil:
+			if err := add(old, rec.done[s].final); err != nil {
+				return nil, err
+			}
+		case b.axis < 0:
+			olds, news, err := rec.stacked(s, b)
+			if err != nil {
+				return nil, err
+			}
+			for i := range olds {
+				if err := add(olds[i], news[i]); err != nil {
+					return nil, err
+				}
+			}
+		default:
+			v, err := rec.whole(s, b)
+			if err != nil {
+				return nil, err
+			}
+			if err := add(old, v); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(cl.Old) == 0 {
+		return nil, fmt.Errorf("nothing uses its results")
+	}
+	r.inputs(rec, cl)
+	return cl, rec.b.Err
+}
+
+// inputs says where the check begins: at what the body reads from outside,
+// below layouts that the scan may be built before.
+func (r *rolled) inputs(rec *recurrence, cl *certify.Claim) {
+	fixed := static{}
+	seen := map[*graph.Value]bool{}
+	add := func(v *graph.Value) {
+		if v == nil || v.Type.DType.IsContainer() {
+			return
+		}
+		if v = layout.Deepest(v); !seen[v] && !fixed.is(v) && v.Type.Ranked() {
+			seen[v] = true
+			cl.In = append(cl.In, certify.Input{Value: v})
+		}
+	}
+	for _, v := range rec.lift.Reads {
+		add(v)
+	}
+	if r.old == nil {
+		for _, v := range r.node.In {
+			add(v)
+		}
+		outside(r.node, add)
+	}
+	kinds := decayKinds(rec.scans, seen)
+	for i, in := range cl.In {
+		cl.In[i].Kind = kinds[in.Value]
+	}
+	L := rec.loop.Length
+	cl.Along(L, 1, 6)
+	cl.Shrink = shrinking(cl, L)
+}
+
+// outside calls f for every value that the bodies of n capture.
+func outside(n *graph.Node, f func(*graph.Value)) {
+	for _, b := range n.Bodies {
+		inner := map[*graph.Graph]bool{}
+		var mark func(*graph.Graph)
+		mark = func(g *graph.Graph) {
+			inner[g] = true
+			for _, m := range g.Nodes {
+				for _, c := range m.Bodies {
+					mark(c.Graph)
+				}
+			}
+		}
+		mark(b.Graph)
+		params := map[*graph.Value]bool{}
+		for g := range inner {
+			for _, v := range g.Inputs {
+				params[v] = true
+			}
+		}
+		b.Walk(func(m *graph.Node) {
+			for _, v := range m.In {
+				if v == nil || params[v] || v.Def != nil && inner[v.Def.Graph] {
+					continue
+				}
+				f(v)
+			}
+		})
+	}
+}
+
+// decayKinds says how inputs are to be drawn so that decays decay: a is exp of
+// something mostly negative, or lies in (0, 1].
+func decayKinds(scans []*graph.Node, roots map[*graph.Value]bool) map[*graph.Value]certify.Kind {
+	kinds := map[*graph.Value]certify.Kind{}
+	at := func(v *graph.Value, k certify.Kind) bool {
+		for _, u := range layout.Chain(v) {
+			if roots[u] {
+				kinds[u] = k
+				return true
+			}
+		}
+		return false
+	}
+	sign := func(v *graph.Value) float64 { // of a constant
+		if v = layout.Deepest(v); v.Const == nil || v.Const.Len() == 0 {
+			return 0
+		}
+		return v.Const.At(0)
+	}
+	var log func(v *graph.Value, k certify.Kind)
+	log = func(v *graph.Value, k certify.Kind) {
+		other := certify.LogDecay
+		if k == certify.LogDecay {
+			other = certify.Positive
+		}
+		v = layout.Deepest(v)
+		if at(v, k) || v.Def == nil || v.Def.Op.Domain != "" {
+			return
+		}
+		switch in := v.Def.In; v.Def.Op.Name {
+		case "Neg":
+			log(in[0], other)
+		case "Cast":
+			log(in[0], k)
+		case "Mul":
+			for i, u := range in {
+				if x := sign(u); x < 0 {
+					log(in[1-i], other)
+					return
+				} else if x > 0 {
+					log(in[1-i], k)
+					return
+				}
+			}
+			a, dt := in[0], in[1]
+			if n, ok := layout.Numel(layout.Deepest(a)).Const(); !ok || n == 0 {
+				a, dt = dt, a
+			}
+			log(a, k)
+			log(dt, certify.Positive)
+		}
+	}
+	var decay func(v *graph.Value)
+	decay = func(v *graph.Value) {
+		v = layout.Deepest(v)
+		if at(v, certify.Positive) || v.Def == nil || v.Def.Op.Domain != "" {
+			return
+		}
+		switch v.Def.Op.Name {
+		case "Exp":
+			log(v.Def.In[0], certify.LogDecay)
+		case "Mul", "Cast":
+			for _, u := range v.Def.In {
+				decay(u)
+			}
+		case "Where":
+			decay(v.Def.In[1])
+			decay(v.Def.In[2])
+		}
+	}
+	for _, n := range scans {
+		decay(n.In[0])
+	}
+	return kinds
+}
+
+// shrinking maps the long axes of the inputs to short ones. Products of axes
+// and multiples stay such; where that does not fit, the check runs at full size.
+func shrinking(cl *certify.Claim, length graph.Dim) map[int64]int64 {
+	s := certify.NewShrinker(length)
+	var long, short []int64
+	for _, in := range cl.In {
+		for _, d := range in.Value.Type.Shape {
+			n, ok := d.Const()
+			switch {
+			case !ok || d == length:
+			case n > 8 && !slices.Contains(long, n):
+				long = append(long, n)
+			case n > 1 && n <= 8 && !slices.Contains(short, n):
+				short = append(short, n)
+			}
+		}
+	}
+	slices.Sort(long)
+	taken := map[int64]bool{}
+	for _, n := range short {
+		taken[n] = true
+	}
+	image := func(n int64) int64 { return s.Of(graph.D(n)) }
+	all := append(slices.Clone(short), long...)
+	for _, n := range long {
+		to := int64(0)
+		for i, p := range all {
+			for _, q := range all[i:] {
+				if p*q == n && q < n {
+					to = image(p) * image(q)
+				}
+			}
+		}
+		if to == 0 {
+			step := int64(1)
+			for _, p := range short {
+				if n%p == 0 {
+					step = max(step, p)
+				}
+			}
+			for to = 2 * step; taken[to] || to < 3; to += step {
+			}
+		}
+		taken[to] = true
+		s.To(graph.D(n), to)
+	}
+	return s.Map
 }
