@@ -1,0 +1,98 @@
+package conv2d
+
+import (
+	"github.com/ssdc-go/ssdc/backends/cpu/pool"
+	"github.com/ssdc-go/ssdc/backends/cpu/vec"
+)
+
+// Depthwise is a convolution with one input channel per group, prepared for
+// one shape.
+type Depthwise struct {
+	s      Shape
+	planes planes
+	taps   []int32
+	args   Args
+	worker []planeScratch
+	task   pool.Task
+}
+
+type planeScratch struct{ plane, sum []float32 }
+
+// chunk is how many elements are summed before the next ones: they and the
+// plane they come from stay in the first level of cache.
+const chunk = 2048
+
+// NewDepthwise prepares a convolution whose Cin is 1.
+func NewDepthwise(s Shape, workers int) (*Depthwise, error) {
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
+	d := &Depthwise{s: s, planes: newPlanes(&s), worker: make([]planeScratch, workers)}
+	d.taps = d.planes.taps(&s)
+	for i := range d.worker {
+		if !d.planes.direct {
+			d.worker[i].plane = make([]float32, d.planes.channel())
+		}
+		d.worker[i].sum = make([]float32, s.Out[0]*d.planes.pitch)
+	}
+	d.task = depthwiseTask{d}
+	return d, nil
+}
+
+// Run computes the convolution; W is [Groups*Cout, taps], not packed. It
+// allocates nothing.
+func (d *Depthwise) Run(p *pool.Pool, a Args) {
+	if d.s.Batch*d.s.Out[0]*d.s.Out[1] == 0 {
+		return
+	}
+	d.args = a
+	p.Run(d.s.Batch*d.s.Groups, d.task)
+	d.args = Args{}
+}
+
+type depthwiseTask struct{ *Depthwise }
+
+// Do computes all output channels of one input channel of one image.
+func (d depthwiseTask) Do(worker, i int) {
+	s, ws := &d.s, &d.worker[worker]
+	in, pixels := s.In[0]*s.In[1], s.Out[0]*s.Out[1]
+	src := d.args.X[i*in : (i+1)*in]
+	if !d.planes.direct {
+		d.planes.fill(s, ws.plane, src)
+		src = ws.plane
+	}
+	pitch := d.planes.pitch
+	// Whole rows of the planes are summed, what lies between two output rows too.
+	total := (s.Out[0]-1)*pitch + s.Out[1]
+	for m := range s.Cout {
+		ch := i%s.Groups*s.Cout + m
+		w := d.args.W[ch*len(d.taps):][:len(d.taps)]
+		start := float32(0)
+		if d.args.Bias != nil {
+			start = d.args.Bias[ch]
+		}
+		at := (i*s.Cout + m) * pixels
+		sum := ws.sum
+		if pitch == s.Out[1] {
+			sum = d.args.Y[at : at+pixels]
+		}
+		for lo := 0; lo < total; lo += chunk {
+			hi := min(lo+chunk, total)
+			vec.Fill(sum[lo:hi], start)
+			for t, base := range d.taps {
+				vec.Axpy(sum[lo:hi], src[int(base)+lo:int(base)+hi], w[t])
+			}
+		}
+		if pitch != s.Out[1] {
+			for y := range s.Out[0] {
+				copy(d.args.Y[at+y*s.Out[1]:][:s.Out[1]], sum[y*pitch:])
+			}
+		}
+		a := Args{Act: d.args.Act}
+		var residual []float32
+		if d.args.Residual != nil {
+			residual = d.args.Residual[at : at+pixels]
+		}
+		a.epilogue(d.args.Y[at:at+pixels], residual, 0)
+	}
+}

@@ -1,0 +1,162 @@
+package conv2d
+
+import "github.com/ssdc-go/ssdc/backends/cpu/vec"
+
+// planes says how the input of a convolution lies while it is gathered: per
+// channel one plane for each phase of the stride that some tap uses, padding
+// written out.
+type planes struct {
+	direct      bool // the image itself
+	rows, pitch int  // of one plane
+	phase       [][2]int
+	padding     float32
+}
+
+func newPlanes(s *Shape) planes {
+	var p planes
+	size := [2]int{}
+	inside := true
+	for a := range 2 {
+		// What the taps reach, padding included, in steps of the stride.
+		reach := (max(s.Out[a], 1)-1)*s.Stride[a] + (s.Kernel[a]-1)*s.Dilation[a] + 1
+		size[a] = ceilDiv(reach, s.Stride[a])
+		inside = inside && s.Stride[a] == 1 && s.Pad[a] == 0 && reach <= s.In[a]
+	}
+	if inside {
+		return planes{direct: true, rows: s.In[0], pitch: s.In[1], phase: [][2]int{{0, 0}}}
+	}
+	p.rows, p.pitch = size[0], size[1]
+	seen := map[[2]int]bool{}
+	for ky := range s.Kernel[0] {
+		for kx := range s.Kernel[1] {
+			f := [2]int{ky * s.Dilation[0] % s.Stride[0], kx * s.Dilation[1] % s.Stride[1]}
+			if !seen[f] {
+				seen[f] = true
+				p.phase = append(p.phase, f)
+			}
+		}
+	}
+	return p
+}
+
+// channel is the number of elements of one channel's planes.
+func (p *planes) channel() int { return len(p.phase) * p.rows * p.pitch }
+
+// at is where tap (ky, kx) of the first channel finds its first pixel.
+func (p *planes) at(s *Shape, ky, kx int) int {
+	y, x := ky*s.Dilation[0], kx*s.Dilation[1]
+	for i, f := range p.phase {
+		if f == [2]int{y % s.Stride[0], x % s.Stride[1]} {
+			return (i*p.rows+y/s.Stride[0])*p.pitch + x/s.Stride[1]
+		}
+	}
+	panic("conv2d: a tap without its phase")
+}
+
+// taps lists where each tap of a group finds its first pixel, channel by channel.
+func (p *planes) taps(s *Shape) []int32 {
+	list := make([]int32, 0, s.K())
+	for c := range s.Cin {
+		for ky := range s.Kernel[0] {
+			for kx := range s.Kernel[1] {
+				list = append(list, int32(c*p.channel()+p.at(s, ky, kx)))
+			}
+		}
+	}
+	return list
+}
+
+// fill writes the planes of one channel from its image.
+func (p *planes) fill(s *Shape, dst, src []float32) {
+	for i, f := range p.phase {
+		for r := range p.rows {
+			row := dst[(i*p.rows+r)*p.pitch:][:p.pitch]
+			y := r*s.Stride[0] + f[0] - s.Pad[0]
+			if y < 0 || y >= s.In[0] {
+				vec.Fill(row, p.padding)
+				continue
+			}
+			line := src[y*s.In[1]:][:s.In[1]]
+			// Columns q of the row with 0 <= q*stride+shift < width.
+			step, shift := s.Stride[1], f[1]-s.Pad[1]
+			from := 0
+			if shift < 0 {
+				from = min(ceilDiv(-shift, step), p.pitch)
+			}
+			to := from
+			if s.In[1] > shift {
+				to = max(from, min(p.pitch, ceilDiv(s.In[1]-shift, step)))
+			}
+			vec.Fill(row[:from], p.padding)
+			if step == 1 {
+				copy(row[from:to], line[from+shift:])
+			} else {
+				for q := from; q < to; q++ {
+					row[q] = line[q*step+shift]
+				}
+			}
+			vec.Fill(row[to:], p.padding)
+		}
+	}
+}
+
+// panel is up to 32 neighbouring output pixels: runs of them that lie in one row.
+type panel struct{ runs []run }
+
+// run takes n pixels from element from (of a tap whose first pixel is at 0) to
+// columns at, at+1, ...
+type run struct{ at, from, n int }
+
+func (p *planes) panels(s *Shape) []panel {
+	pixels := s.Out[0] * s.Out[1]
+	list := make([]panel, ceilDiv(pixels, panelWidth))
+	for i := range list {
+		for j := i * panelWidth; j < min((i+1)*panelWidth, pixels); {
+			y, x := j/s.Out[1], j%s.Out[1]
+			n := min(s.Out[1]-x, min((i+1)*panelWidth, pixels)-j)
+			from := y*p.pitch + x
+			if runs := list[i].runs; len(runs) > 0 && runs[len(runs)-1].from+runs[len(runs)-1].n == from {
+				runs[len(runs)-1].n += n
+			} else {
+				list[i].runs = append(runs, run{j - i*panelWidth, from, n})
+			}
+			j += n
+		}
+	}
+	return list
+}
+
+// gather writes the rows of P for the taps, 32 columns each. Columns beyond the
+// last pixel keep what was there: their results are dropped.
+func (p *panel) gather(dst, src []float32, taps []int32) {
+	if len(p.runs) == 1 && p.runs[0].n == panelWidth {
+		from := p.runs[0].from
+		for t, base := range taps {
+			*(*[panelWidth]float32)(dst[t*panelWidth:]) = *(*[panelWidth]float32)(src[int(base)+from:])
+		}
+		return
+	}
+	gatherRuns(dst, src, taps, p.runs)
+}
+
+func gatherRuns(dst, src []float32, taps []int32, runs []run) {
+	for t, base := range taps {
+		row := (*[panelWidth]float32)(dst[t*panelWidth:])
+		for _, r := range runs {
+			copy(row[r.at:r.at+r.n], src[int(base)+r.from:])
+		}
+	}
+}
+
+// epilogue adds the bias of channel ch and the residual and applies the activation.
+func (a *Args) epilogue(row, residual []float32, ch int) {
+	if a.Bias != nil {
+		vec.AddS(row, row, a.Bias[ch])
+	}
+	if residual != nil {
+		vec.Add(row, row, residual)
+	}
+	if a.Act != nil {
+		a.Act(row)
+	}
+}
