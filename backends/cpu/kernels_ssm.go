@@ -177,15 +177,18 @@ func lowerSelectiveScan(b *Bind, n *graph.Node) (Step, error) {
 func lowerLinearScan(b *Bind, n *graph.Node) (Step, error) {
 	a, u, h0 := b.In(0), b.In(1), b.In(2)
 	y, hT := b.Out(0), b.Out(1)
-	if y == nil || u.Len() == 0 {
+	if y == nil || u.Len() == 0 || n.Attrs.Int("complex", 0) != 0 || !slices.Equal(a.Shape[2:], u.Shape[2:]) {
 		return nil, ErrFallback
-	}
-	if !slices.Equal(a.Shape, u.Shape) {
-		return nil, fmt.Errorf("a is %v, u %v: expected the same shape", a.Shape, u.Shape)
 	}
 	args := &selscan.LinArgs{
 		B: u.Shape[0], L: u.Shape[1], C: product(u.Shape[2:]),
 		A: selSeq(a), U: selSeq(u), Y: selSeq(y),
+	}
+	if a.Shape[0] == 1 { // one decay for all rows, or all tokens
+		args.A.StrideB = 0
+	}
+	if a.Shape[1] == 1 {
+		args.A.StrideL = 0
 	}
 	ws := b.SessionWorkspace("linscan", func(workers int) any { return selscan.NewLinWorkspace(workers) }).(*selscan.LinWorkspace)
 	p := b.Pool()

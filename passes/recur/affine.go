@@ -31,6 +31,9 @@ const expected = "; expected state*decay + update"
 func (p *splitter) split(v *graph.Value) (linear, error) {
 	l := p.r.lift
 	if v = lift.Source(v); p.r.need(v)&p.mask == 0 {
+		if !p.r.lift.Inside(v) && lift.Zero(v) {
+			return linear{a: make([]*lift.Seq, len(p.group))}, nil
+		}
 		s, err := l.Of(v)
 		return linear{a: make([]*lift.Seq, len(p.group)), u: &s}, err
 	}
@@ -165,11 +168,14 @@ func (p *splitter) add(x, y linear, minus bool, d tensor.DType) linear {
 			r := l.Elementwise("Neg", nil, *t)
 			return &r
 		}
-		name := "Add"
-		if minus {
-			name = "Sub"
+		name, y := "Add", p.number(t, d)
+		if n := y.V.Def; n != nil && n.Op.Is("", "Neg") {
+			y.V, name = n.In[0], "Sub"
 		}
-		r := l.Elementwise(name, nil, p.number(s, d), p.number(t, d))
+		if minus {
+			name = map[string]string{"Add": "Sub", "Sub": "Add"}[name]
+		}
+		r := l.Elementwise(name, nil, p.number(s, d), y)
 		return &r
 	}
 	out := linear{a: make([]*lift.Seq, len(x.a))}
@@ -202,6 +208,9 @@ func (p *splitter) times(f linear, s lift.Seq, name string, d tensor.DType) (lin
 			return x
 		case x.V == nil && name == "Mul":
 			return &s
+		case name == "Mul" && isConst(x.V, -1):
+			r := l.Elementwise("Neg", nil, s)
+			return &r
 		}
 		r := l.Elementwise(name, nil, p.number(x, d), s)
 		return &r

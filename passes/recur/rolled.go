@@ -132,13 +132,15 @@ func tooLarge(n *graph.Node, why error) error {
 	return fmt.Errorf("the recurrence is linear, but its states, %s, are too large to be kept for all steps: %w", n.Out[0].Type, why)
 }
 
-// wholeDecay repeats the decay to the shape of the update, which kernels read.
+// wholeDecay repeats the decay along the axes of the state, which kernels read
+// side by side; batch and time may stay 1.
 func wholeDecay(b *graph.Builder, n *graph.Node) {
 	a, u := n.In[0], n.In[1]
-	if b.Err != nil || slices.Equal(a.Type.Shape, u.Type.Shape) {
+	if b.Err != nil || slices.Equal(a.Type.Shape[2:], u.Type.Shape[2:]) {
 		return
 	}
-	if v := b.Op("Expand", nil, a, layout.Shape(b, u.Type.Shape, u)); v != nil {
+	shape := append(slices.Clone(a.Type.Shape[:2]), u.Type.Shape[2:]...)
+	if v := b.Op("Expand", nil, a, layout.Shape(b, shape, u)); v != nil {
 		n.SetIn(0, v)
 	}
 }

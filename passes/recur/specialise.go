@@ -473,15 +473,18 @@ const zeroDecay = -104
 func (p *special) log(w view) (view, error) {
 	b, n := p.b, w.v.Def
 	if c := w.v.Const; c != nil && c.DType.IsFloat() {
-		t := tensor.New(c.DType, c.Shape...)
+		least := math.Inf(1)
 		for i := range c.Len() {
-			x := c.At(i)
-			if x < 0 {
-				return w, role(2, "the decay %s is negative in places", label(w))
-			}
-			t.SetAt(i, math.Max(math.Log(x), zeroDecay))
+			least = math.Min(least, c.At(i))
 		}
-		return view{b.Const(t), w.axes}, b.Err
+		if least < 0 {
+			return w, role(2, "the decay %s is negative in places", label(w))
+		}
+		v := b.Op("Log", nil, w.v) // not folded here: the certificate computes it in float64
+		if least == 0 {
+			v = b.Op("Max", nil, v, p.ones(0, zeroDecay))
+		}
+		return view{v, w.axes}, b.Err
 	}
 	if n == nil || n.Op.Domain != "" {
 		return w, role(2, "the decay %s is not shown to be positive; expected exp or sigmoid of something", label(w))

@@ -248,6 +248,9 @@ func (r *recurrence) inputs() []*graph.Value {
 
 // realScan makes h = a*h + u a LinearScan.
 func (r *recurrence) realScan(s *lift.State, f linear) error {
+	if _, err := r.lift.Of(s.Init); err != nil {
+		return err
+	}
 	h, hT, err := r.linearScan(s.In.Type, f.a[0], f.u, s.Init, nil)
 	if err != nil {
 		return err
@@ -378,9 +381,6 @@ func (r *recurrence) linearScan(t graph.Type, a, u *lift.Seq, init *graph.Value,
 		av = lift.Seq{V: r.b.Op("Unsqueeze", nil, av.V, r.b.Ints(1)), At: 1}
 	}
 	if init != nil {
-		if _, err := l.Of(init); err != nil {
-			return lift.Seq{}, nil, err
-		}
 		if lift.Zero(init) {
 			init = nil
 		} else {
