@@ -34,28 +34,36 @@ type rolled struct {
 func (r *rolled) rewrite(c *passes.Context, g *graph.Graph) error {
 	r.op = "ssm.LinearScan"
 	var first error
-	for _, way := range []specialisation{{true, true}, {true, false}, {false, false}} {
+	way := specialisation{params: true, groups: true, fuse: true}
+	for {
 		used, err := r.attempt(c, g, way)
 		if err == nil {
 			return nil
 		}
-		if first == nil {
+		if first == nil || !used.params {
 			first = err
 		}
 		if _, mismatch := err.(*certify.Mismatch); !mismatch && !certify.CannotEvaluate(err) {
-			break
+			return first
 		}
-		if !used.groups && way.groups && !used.fuse {
-			break
+		switch {
+		case used.params:
+			way.params = false
+		case used.groups:
+			way.groups = false
+		case used.fuse:
+			way.fuse = false
+		default:
+			return first
 		}
 	}
-	return first
 }
 
 // specialisation says what an attempt takes for granted until the certificate.
 type specialisation struct {
-	fuse   bool // LinearScans become fused operators
+	params bool // constant vectors are parameters: any will do, and equal layers share a certificate
 	groups bool // what looks like a repetition over heads is one
+	fuse   bool // LinearScans become fused operators
 }
 
 // attempt builds the replacement in one way and asks for its certificate. It
@@ -66,9 +74,12 @@ func (r *rolled) attempt(c *passes.Context, g *graph.Graph, way specialisation) 
 	if err != nil {
 		return used, err
 	}
-	cl, err := r.claim(rec)
+	cl, err := r.claim(rec, way.params)
 	if err != nil {
 		return used, err
+	}
+	for _, in := range cl.In {
+		used.params = used.params || in.Value.Const != nil
 	}
 	if len(rec.scans) == 0 {
 		return used, fmt.Errorf("no carried state is decayed and added to: this is no recurrence")
@@ -165,7 +176,7 @@ func (r *rolled) guess(rec *recurrence) {
 }
 
 // claim lifts the outputs and pairs them with what they replace.
-func (r *rolled) claim(rec *recurrence) (*certify.Claim, error) {
+func (r *rolled) claim(rec *recurrence, params bool) (*certify.Claim, error) {
 	cl := &certify.Claim{}
 	stands := func(v *graph.Value) *graph.Value { // what an output of the node stands for
 		if v == nil || r.old == nil {
@@ -244,20 +255,20 @@ func (r *rolled) claim(rec *recurrence) (*certify.Claim, error) {
 	if len(cl.Old) == 0 {
 		return nil, fmt.Errorf("nothing uses its results")
 	}
-	r.inputs(rec, cl)
+	r.inputs(rec, cl, params)
 	return cl, rec.b.Err
 }
 
 // inputs says where the check begins: at what the body reads from outside,
 // below layouts that the scan may be built before.
-func (r *rolled) inputs(rec *recurrence, cl *certify.Claim) {
+func (r *rolled) inputs(rec *recurrence, cl *certify.Claim, params bool) {
 	fixed := static{}
 	seen := map[*graph.Value]bool{}
 	add := func(v *graph.Value) {
 		if v == nil || v.Type.DType.IsContainer() {
 			return
 		}
-		if v = layout.Deepest(v); !seen[v] && !fixed.is(v) && v.Type.Ranked() {
+		if v = layout.Deepest(v); !seen[v] && v.Type.Ranked() && (!fixed.is(v) || params && isParam(v)) {
 			seen[v] = true
 			cl.In = append(cl.In, certify.Input{Value: v})
 		}
@@ -271,10 +282,7 @@ func (r *rolled) inputs(rec *recurrence, cl *certify.Claim) {
 		}
 		outside(r.node, add)
 	}
-	kinds := decayKinds(rec.scans, seen)
-	for i, in := range cl.In {
-		cl.In[i].Kind = kinds[in.Value]
-	}
+	setKinds(cl, rec.scans, seen)
 	L := rec.loop.Length
 	cl.Along(L, 1, 6)
 	cl.Shrink = shrinking(cl, L)
@@ -309,82 +317,6 @@ func outside(n *graph.Node, f func(*graph.Value)) {
 			}
 		})
 	}
-}
-
-// decayKinds says how inputs are to be drawn so that decays decay: a is exp of
-// something mostly negative, or lies in (0, 1].
-func decayKinds(scans []*graph.Node, roots map[*graph.Value]bool) map[*graph.Value]certify.Kind {
-	kinds := map[*graph.Value]certify.Kind{}
-	at := func(v *graph.Value, k certify.Kind) bool {
-		for _, u := range layout.Chain(v) {
-			if roots[u] {
-				kinds[u] = k
-				return true
-			}
-		}
-		return false
-	}
-	sign := func(v *graph.Value) float64 { // of a constant
-		if v = layout.Deepest(v); v.Const == nil || v.Const.Len() == 0 {
-			return 0
-		}
-		return v.Const.At(0)
-	}
-	var log func(v *graph.Value, k certify.Kind)
-	log = func(v *graph.Value, k certify.Kind) {
-		other := certify.LogDecay
-		if k == certify.LogDecay {
-			other = certify.Positive
-		}
-		v = layout.Deepest(v)
-		if at(v, k) || v.Def == nil || v.Def.Op.Domain != "" {
-			return
-		}
-		switch in := v.Def.In; v.Def.Op.Name {
-		case "Neg":
-			log(in[0], other)
-		case "Cast":
-			log(in[0], k)
-		case "Mul":
-			for i, u := range in {
-				if x := sign(u); x < 0 {
-					log(in[1-i], other)
-					return
-				} else if x > 0 {
-					log(in[1-i], k)
-					return
-				}
-			}
-			a, dt := in[0], in[1]
-			if n, ok := layout.Numel(layout.Deepest(a)).Const(); !ok || n == 0 {
-				a, dt = dt, a
-			}
-			log(a, k)
-			log(dt, certify.Positive)
-		}
-	}
-	var decay func(v *graph.Value)
-	decay = func(v *graph.Value) {
-		v = layout.Deepest(v)
-		if at(v, certify.Positive) || v.Def == nil || v.Def.Op.Domain != "" {
-			return
-		}
-		switch v.Def.Op.Name {
-		case "Exp":
-			log(v.Def.In[0], certify.LogDecay)
-		case "Mul", "Cast":
-			for _, u := range v.Def.In {
-				decay(u)
-			}
-		case "Where":
-			decay(v.Def.In[1])
-			decay(v.Def.In[2])
-		}
-	}
-	for _, n := range scans {
-		decay(n.In[0])
-	}
-	return kinds
 }
 
 // shrinking maps the long axes of the inputs to short ones. Products of axes

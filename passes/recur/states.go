@@ -7,7 +7,6 @@ import (
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
-	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/layout"
 	"github.com/ssdc-go/ssdc/passes/lift"
@@ -21,8 +20,9 @@ type recurrence struct {
 	b       *graph.Builder
 	loop    *lift.Loop
 	lift    *lift.Lifter
-	needs   map[*graph.Value]uint64 // the states that a value of the body depends on
-	closure []uint64                // the states that state i depends on, over several steps
+	needs   map[*graph.Value]uint64   // the states that a value of the body depends on
+	depends func(*graph.Value) uint64 // the same where the body is the model itself
+	closure []uint64                  // the states that state i depends on, over several steps
 	done    map[*lift.State]*solution
 	active  map[*lift.State]bool
 	buffers map[*lift.State]*buffer
@@ -73,6 +73,9 @@ func newRecurrence(c *passes.Context, g *graph.Graph, n *graph.Node) (*recurrenc
 
 // need is the set of states that v depends on within a step.
 func (r *recurrence) need(v *graph.Value) uint64 {
+	if r.depends != nil {
+		return r.depends(v)
+	}
 	if m, ok := r.needs[v]; ok {
 		return m
 	}
@@ -246,163 +249,6 @@ func (r *recurrence) inputs() []*graph.Value {
 	return append(out, r.lift.Reads...)
 }
 
-// realScan makes h = a*h + u a LinearScan.
-func (r *recurrence) realScan(s *lift.State, f linear) error {
-	if _, err := r.lift.Of(s.Init); err != nil {
-		return err
-	}
-	h, hT, err := r.linearScan(s.In.Type, f.a[0], f.u, s.Init, nil)
-	if err != nil {
-		return err
-	}
-	r.solved(s, h, hT, s.Init)
-	return r.b.Err
-}
-
-// complexScan makes re' = ar*re - ai*im + ur, im' = ai*re + ar*im + ui a
-// LinearScan of complex numbers. That the decays of both are the same, up to
-// the sign, is left to the certificate.
-func (r *recurrence) complexScan(re, im *lift.State, f, g linear) error {
-	if f.a[0] == nil || g.a[0] != nil && g.a[1] == nil || f.a[1] == nil {
-		return fmt.Errorf("the states %s depend on each other, but are not turned as the parts of a complex number", stateNames([]*lift.State{re, im}))
-	}
-	// g is split for the group [re, im] in the same order as f.
-	l, d := r.lift, re.In.Type
-	pair := func(x, y *lift.Seq, zero float64, full bool) *lift.Seq {
-		dims := slices.Clone(d.Shape)
-		parts := []*lift.Seq{x, y}
-		timed := full
-		for i, p := range parts {
-			if p == nil {
-				s := l.Scalar(r.dtype(f, g, d), zero)
-				parts[i] = &s
-			} else if p.V == nil {
-				s := l.Scalar(r.dtype(f, g, d), 1)
-				parts[i] = &s
-			}
-			*parts[i] = l.Pad(*parts[i], len(dims))
-			timed = timed || parts[i].Timed()
-		}
-		if r.b.Err != nil {
-			return nil
-		}
-		if !full {
-			for a := range dims {
-				if parts[0].Dims()[a].Is(1) && parts[1].Dims()[a].Is(1) {
-					dims[a] = graph.D(1)
-				}
-			}
-		}
-		var vs []*graph.Value
-		at := -1
-		for _, p := range parts {
-			s := l.Expand(*p, dims)
-			if timed && r.b.Err == nil {
-				s = l.Over(s, min(1, len(dims)))
-			}
-			if r.b.Err != nil {
-				return nil
-			}
-			at = s.At
-			vs = append(vs, l.Unsqueeze(s, []int{len(dims)}).V)
-		}
-		return &lift.Seq{V: r.b.Op("Concat", graph.Attrs{"axis": int64(-1)}, vs...), At: at}
-	}
-	a := pair(f.a[0], g.a[0], 0, false)
-	u := pair(f.u, g.u, 0, true)
-	if r.b.Err != nil {
-		return r.b.Err
-	}
-	h0 := pair(&lift.Seq{V: re.Init, At: -1}, &lift.Seq{V: im.Init, At: -1}, 0, false)
-	for _, v := range []*graph.Value{re.Init, im.Init} {
-		if _, err := l.Of(v); err != nil {
-			return err
-		}
-	}
-	init := h0.V
-	if lift.Zero(re.Init) && lift.Zero(im.Init) {
-		init = nil
-	}
-	t := graph.Type{DType: d.DType, Shape: append(slices.Clone(d.Shape), graph.D(2))}
-	h, hT, err := r.linearScan(t, a, u, init, graph.Attrs{"complex": int64(1)})
-	if err != nil {
-		return err
-	}
-	part := func(v *graph.Value, k int64) *graph.Value {
-		return r.b.Op("Gather", graph.Attrs{"axis": int64(-1)}, v, layout.Reshape(r.b, r.b.Ints(k), nil))
-	}
-	r.solved(re, lift.Seq{V: part(h.V, 0), At: h.At}, part(hT, 0), re.Init)
-	r.solved(im, lift.Seq{V: part(h.V, 1), At: h.At}, part(hT, 1), im.Init)
-	return r.b.Err
-}
-
-func (r *recurrence) dtype(f, g linear, t graph.Type) tensor.DType {
-	for _, s := range []*lift.Seq{f.u, g.u, f.a[0], g.a[0]} {
-		if s != nil && s.V != nil {
-			return s.V.Type.DType
-		}
-	}
-	return t.DType
-}
-
-// linearScan builds the operator for a state of type t; a or u nil: 0, a
-// without a value: 1.
-func (r *recurrence) linearScan(t graph.Type, a, u *lift.Seq, init *graph.Value, attrs graph.Attrs) (lift.Seq, *graph.Value, error) {
-	l, dims, d := r.lift, t.Shape, t.DType
-	for _, s := range []*lift.Seq{u, a} {
-		if s != nil && s.V != nil {
-			d = s.V.Type.DType
-			break
-		}
-	}
-	scalar := len(dims) == 0
-	if scalar {
-		dims = graph.Ds(1)
-	}
-	if a == nil {
-		return lift.Seq{}, nil, fmt.Errorf("the new state does not depend on the old one")
-	}
-	av := *a
-	if av.V == nil {
-		av = l.Scalar(d, 1)
-	}
-	av = l.Pad(av, len(dims))
-	uv := l.Scalar(d, 0)
-	if u != nil {
-		uv = *u
-	}
-	uv = l.Over(l.Expand(uv, dims), 1)
-	if r.b.Err != nil {
-		return lift.Seq{}, nil, r.b.Err
-	}
-	if av.Timed() {
-		av = l.MoveTime(av, 1)
-	} else {
-		av = lift.Seq{V: r.b.Op("Unsqueeze", nil, av.V, r.b.Ints(1)), At: 1}
-	}
-	if init != nil {
-		if lift.Zero(init) {
-			init = nil
-		} else {
-			init = l.Cast(lift.Seq{V: init, At: -1}, d).V
-			if scalar {
-				init = layout.Reshape(r.b, init, dims)
-			}
-		}
-	}
-	n := r.b.Node("ssm", "LinearScan", attrs, 2, av.V, uv.V, init)
-	if r.b.Err != nil {
-		return lift.Seq{}, nil, r.b.Err
-	}
-	r.scans = append(r.scans, n)
-	h, hT := lift.Seq{V: n.Out[0], At: 1}, n.Out[1]
-	if scalar {
-		h = l.Squeeze(lift.Seq{V: h.V, At: 1}, []int{0})
-		hT = layout.Reshape(r.b, hT, nil)
-	}
-	return h, hT, r.b.Err
-}
-
 // solved records the sequence of a state at the end of each step. Values that
 // are the new state under another layout or dtype are known with it.
 func (r *recurrence) solved(s *lift.State, h lift.Seq, hT, init *graph.Value) {
@@ -450,82 +296,4 @@ func (r *recurrence) solved(s *lift.State, h lift.Seq, hT, init *graph.Value) {
 		return b.Err
 	}
 	r.done[s] = sol
-}
-
-// shiftRegister: every step drops the first column along an axis and appends
-// one that does not depend on the register, as the state of a convolution.
-func (r *recurrence) shiftRegister(s *lift.State) (bool, error) {
-	n := lift.Source(s.Out).Def
-	if n == nil || !s.In.Type.Ranked() {
-		return false, nil
-	}
-	drop := func(m *graph.Node, of *graph.Value) (axis int, ok bool) { // Slice(of, 1:)
-		if m == nil || !m.Op.Is("", "Slice") || lift.Source(m.In[0]) != of || len(m.In) < 4 || m.Input(3) == nil || m.Input(4) != nil && !isOne(m.In[4]) {
-			return 0, false
-		}
-		from, ok1 := ops.KnownOf(m.In[1])
-		ax, ok2 := ops.KnownOf(m.In[3])
-		if !ok1 || !ok2 || len(ax) != 1 || len(from) != 1 || !from[0].Is(1) {
-			return 0, false
-		}
-		k, ok := ax[0].Const()
-		if k < 0 {
-			k += int64(of.Type.Rank())
-		}
-		return int(k), ok && m.In[0].Type.Shape[k].Sub(m.Out[0].Type.Shape[k]).Is(1)
-	}
-	var column *graph.Value
-	axis, ok := 0, false
-	switch {
-	case n.Op.Is("", "Concat") && len(n.In) == 2:
-		if axis, ok = drop(lift.Source(n.In[0]).Def, s.In); ok {
-			column = n.In[1]
-		}
-	case n.Op.Is("", "Slice"):
-		if cat := lift.Source(n.In[0]); cat.Def != nil && cat.Def.Op.Is("", "Concat") && len(cat.Def.In) == 2 && lift.Source(cat.Def.In[0]) == s.In {
-			if axis, ok = drop(n, cat); ok {
-				n, column = cat.Def, cat.Def.In[1]
-			}
-		}
-	}
-	if !ok || column == nil {
-		return false, nil
-	}
-	if a := int(n.Attrs.Int("axis", 0)); a != axis && a+s.In.Type.Rank() != axis {
-		return false, nil
-	}
-	width, known := s.In.Type.Shape[axis].Const()
-	if i := slices.Index(r.loop.States, s); r.need(column)>>i&1 != 0 || !known || width > lift.MaxWindow || !column.Type.Shape[axis].Is(1) {
-		return false, nil
-	}
-	b, l := r.b, r.lift
-	x, err := r.value(column)
-	if err != nil {
-		return true, err
-	}
-	x = l.Over(l.Squeeze(x, []int{axis}), axis)
-	if _, err := l.Of(s.Init); err != nil || b.Err != nil {
-		return true, err
-	}
-	all := b.Op("Concat", graph.Attrs{"axis": int64(axis)}, s.Init, x.V)
-	part := func(from int64, to graph.Dim) *graph.Value {
-		return b.Op("Slice", nil, all, b.Ints(from), layout.Shape(b, []graph.Dim{to}, r.inputs()...), b.Ints(int64(axis)))
-	}
-	L := r.loop.Length
-	sol := &solution{final: b.Op("Slice", nil, all, b.Ints(-width), b.Ints(1<<62), b.Ints(int64(axis)))}
-	sol.make = func() error {
-		var cols []*graph.Value
-		for k := range width {
-			cols = append(cols, b.Op("Unsqueeze", nil, part(k, L.Add(graph.D(k))), b.Ints(int64(axis)+1)))
-		}
-		sol.start = lift.Seq{V: b.Op("Concat", graph.Attrs{"axis": int64(axis) + 1}, cols...), At: axis}
-		return b.Err
-	}
-	r.done[s] = sol
-	return true, b.Err
-}
-
-func isOne(v *graph.Value) bool {
-	k, ok := ops.KnownOf(v)
-	return ok && len(k) == 1 && k[0].Is(1)
 }

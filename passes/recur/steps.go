@@ -2,72 +2,323 @@ package recur
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
 	"github.com/ssdc-go/ssdc/passes/layout"
+	"github.com/ssdc-go/ssdc/passes/lift"
 )
 
-// One decode step: state' = state*exp(a) + update, y = <C, state'>. The state
-// comes from outside and the update is an outer product, so the factors of the
-// update show their roles by the axes on which they are longer than 1.
+// One decode step is a loop of one step whose body is the model itself: a state
+// that comes in, alone or as a part of a stack, is decayed and added to, and
+// leaves. The analysis is that of a loop.
 
-const (
-	ruleStepSSD = "ssm.SSD (decode step)"
-	ruleStepSel = "ssm.SelectiveScan (decode step)"
-)
+const ruleStep = " (decode step)"
 
 func steps(c *passes.Context, g *graph.Graph) error {
-	for _, n := range append([]*graph.Node{}, g.Nodes...) {
-		if !n.Op.Is("", "Add") || !isFloat(n.Out[0]) {
-			continue
-		}
-		s := &step{c: c, g: g, next: n.Out[0]}
-		for i := range n.In {
-			if s.decayed(n.In[i]) {
-				s.update = n.In[1-i]
-				break
-			}
-		}
-		if s.state == nil {
-			continue
-		}
+	order := map[*graph.Node]int{}
+	for i, n := range g.Nodes {
+		order[n] = i
+	}
+	for _, state := range carriedIn(g) {
+		s := &step{c: c, g: g, state: state, order: order}
 		if err := s.rewrite(); err != nil {
-			rule := ruleStepSSD
-			if s.next.Type.Rank() == 3 {
-				rule = ruleStepSel
+			at := s.next
+			if at == nil {
+				at = state
 			}
-			c.Miss(rule, s.next, 2, 4, "%v", err)
+			c.Miss(s.op()+ruleStep, at, 2, 4, "%v", err)
 		}
 	}
 	return nil
 }
 
-type step struct {
-	c                   *passes.Context
-	g                   *graph.Graph
-	next, state, update *graph.Value
-	log                 *graph.Value // the log decay, operand of exp
-}
-
-// decayed matches state*exp(a) of the state's own shape.
-func (s *step) decayed(v *graph.Value) bool {
-	if v.Def == nil || !v.Def.Op.Is("", "Mul") {
-		return false
-	}
-	rank := s.next.Type.Rank()
-	if rank != 3 && rank != 4 {
-		return false
-	}
-	for i, e := range v.Def.In {
-		st := v.Def.In[1-i]
-		if e.Def != nil && e.Def.Op.Is("", "Exp") && st.Type.Equal(s.next.Type) && e.Type.Rank() == rank && st.Const == nil {
-			s.state, s.log = st, e.Def.In[0]
-			return true
+// carriedIn lists what may be a state from outside: inputs of the model, and
+// parts and layouts of them, that arithmetic is done on.
+func carriedIn(g *graph.Graph) []*graph.Value {
+	var out []*graph.Value
+	work := slices.Clone(g.Inputs)
+	for len(work) > 0 {
+		v := work[0]
+		work = work[1:]
+		if !isFloat(v) || !v.Type.Ranked() {
+			continue
+		}
+		arithmetic := false
+		for _, u := range v.Uses {
+			n := u.Node
+			if n.Graph != g || len(n.Out) == 0 {
+				continue
+			}
+			switch {
+			case isOp(n, "Mul", "Add", "Sub", "Where", "Einsum", "Div"):
+				arithmetic = true
+			case u.Index == 0 && (layout.Is(n) && n.Op.Name != "Pad" || isOp(n, "Gather", "Slice", "Split", "Cast")):
+				work = append(work, n.Out...)
+			}
+		}
+		if arithmetic && v.Type.Rank() >= 2 {
+			out = append(out, v)
 		}
 	}
-	return false
+	return out
+}
+
+func isOp(n *graph.Node, names ...string) bool {
+	return n.Op.Domain == "" && slices.Contains(names, n.Op.Name)
+}
+
+type step struct {
+	c           *passes.Context
+	g           *graph.Graph
+	state, next *graph.Value
+	order       map[*graph.Node]int
+	first       int // position of the first node that uses the state
+	memo        map[*graph.Value]bool
+}
+
+func (s *step) op() string {
+	switch s.state.Type.Rank() {
+	case 4:
+		return "ssm.SSD"
+	case 3:
+		return "ssm.SelectiveScan"
+	}
+	return "ssm.LinearScan"
+}
+
+// depends reports whether v is computed from the state. What stands before the
+// first use of the state is not.
+func (s *step) depends(v *graph.Value) bool {
+	if v == s.state {
+		return true
+	}
+	if r, ok := s.memo[v]; ok {
+		return r
+	}
+	s.memo[v] = false
+	if v.Def == nil || v.Def.Graph != s.g {
+		return false
+	}
+	if at, old := s.order[v.Def]; old && at < s.first {
+		return false
+	}
+	r := len(v.Def.Bodies) > 0 // what a body captures is not looked at
+	for _, u := range v.Def.In {
+		r = r || u != nil && s.depends(u)
+	}
+	s.memo[v] = r
+	return r
+}
+
+// candidates lists the values of the state's shape that stand a few linear
+// operators behind it, those that leave the model first, and whether the state
+// is scaled by an exponential or a gate.
+func (s *step) candidates() (leaving, rest []*graph.Value, scaled bool) {
+	tails := &tailFinder{memo: map[*graph.Node]bool{}}
+	seen := map[*graph.Value]bool{s.state: true}
+	work := []*graph.Value{s.state}
+	size := layout.Numel(s.state)
+	for i := 0; i < len(work) && i < 64; i++ {
+		for _, u := range work[i].Uses {
+			n := u.Node
+			if n.Graph != s.g || len(n.Out) != 1 || seen[n.Out[0]] || layout.Numel(n.Out[0]) != size {
+				continue
+			}
+			if !isOp(n, "Mul", "Add", "Sub", "Where", "Sum", "Neg", "Div", "Einsum", "Cast", "Reshape", "Transpose", "Squeeze", "Unsqueeze") {
+				continue
+			}
+			v := n.Out[0]
+			seen[v] = true
+			work = append(work, v)
+			if isOp(n, "Mul") && work[i] == s.state {
+				if e := layout.Deepest(n.In[1-u.Index]); e.Def != nil && isOp(e.Def, "Exp", "Sigmoid") && !s.depends(e) {
+					scaled = true
+				}
+			}
+			if !slices.Equal(v.Type.Shape, s.state.Type.Shape) || !isFloat(v) {
+				continue
+			}
+			switch {
+			case tails.leaves(v, nil):
+				leaving = append(leaving, v)
+			case isOp(n, "Add", "Sub", "Where", "Sum"):
+				rest = append(rest, v)
+			}
+		}
+	}
+	return leaving, rest, scaled
+}
+
+func (s *step) rewrite() error {
+	s.memo = map[*graph.Value]bool{}
+	s.first = len(s.g.Nodes)
+	for _, u := range s.state.Uses {
+		if at, ok := s.order[u.Node]; ok && u.Node.Graph == s.g {
+			s.first = min(s.first, at)
+		}
+	}
+	leaving, rest, scaled := s.candidates()
+	var last error
+	for i, v := range append(slices.Clone(leaving), rest...) {
+		s.next = v
+		done, err := s.try(i < len(leaving))
+		if done {
+			return nil
+		}
+		if last == nil {
+			last = err
+		}
+	}
+	if len(leaving)+len(rest) > 0 {
+		s.next = append(slices.Clone(leaving), rest...)[0]
+	}
+	// Only what is decayed looks like a state; a residual stream is added to.
+	if !scaled || s.state.Type.Rank() < 3 {
+		return nil
+	}
+	return last
+}
+
+// try takes s.next for the state that leaves. Without done, a nil error means
+// that there is nothing to say.
+func (s *step) try(leaves bool) (done bool, err error) {
+	way := specialisation{params: true, groups: true, fuse: true}
+	for {
+		used, done, e := s.attempt(leaves, way)
+		if done || e == nil {
+			return done, nil
+		}
+		if err == nil || !used.params {
+			err = e
+		}
+		if _, mismatch := e.(*certify.Mismatch); !mismatch && !certify.CannotEvaluate(e) {
+			return false, err
+		}
+		switch {
+		case used.params:
+			way.params = false
+		case used.groups:
+			way.groups = false
+		default:
+			return false, err
+		}
+	}
+}
+
+// attempt builds the replacement in one way and asks for its certificate. It
+// returns which liberties were taken.
+func (s *step) attempt(leaves bool, way specialisation) (used specialisation, done bool, err error) {
+	b := s.c.Builder(s.g, s.next.Def.From)
+	state := &lift.State{In: s.state, Out: s.next, Init: s.state}
+	loop := &lift.Loop{Node: &graph.Node{}, Length: graph.D(1), States: []*lift.State{state}}
+	r := &recurrence{c: s.c, g: s.g, b: b, loop: loop, done: map[*lift.State]*solution{}, depends: func(v *graph.Value) uint64 {
+		if s.depends(v) {
+			return 1
+		}
+		return 0
+	}}
+	r.lift = lift.New(b, s.c.Table, loop)
+	f, err := (&splitter{r: r, group: loop.States, mask: 1}).split(s.next)
+	if err != nil {
+		return used, false, err
+	}
+	if f.a[0] == nil || f.u == nil {
+		return used, false, fmt.Errorf("%q is no state*decay + update", s.next.Name)
+	}
+	grows := f.a[0].V == nil
+	if _, _, err := r.linearScan(s.state.Type, f.a[0], f.u, s.state, nil); err != nil {
+		return used, false, err
+	}
+	n := r.scans[0]
+	from := view{v: s.next}
+	for i, d := range s.next.Type.Shape {
+		if d.Is(1) {
+			from.axes = append(from.axes, nil)
+		} else if i == 0 {
+			from.axes = append(from.axes, []int{0})
+		} else {
+			from.axes = append(from.axes, []int{i + 1})
+		}
+	}
+	fuse, why := specialiseStep(b, n, from, way.groups)
+	cl := &certify.Claim{}
+	if why == nil {
+		cl.Old, cl.New = fuse.old, fuse.new
+	} else {
+		if grows || !leaves || s.state.Type.Rank() > 2 || s.state.Def != nil {
+			if grows {
+				return used, false, nil
+			}
+			return used, false, why
+		}
+		fuse = &fused{op: "ssm.LinearScan"}
+		wholeDecay(b, n)
+		cl.Old, cl.New = []*graph.Value{s.next}, []*graph.Value{n.Out[1]}
+		if t := s.next.Type.DType; n.Out[1].Type.DType != t {
+			cl.New[0] = b.Op("Cast", graph.Attrs{"to": int64(t)}, n.Out[1])
+		}
+	}
+	if b.Err != nil {
+		return used, false, b.Err
+	}
+	roots := map[*graph.Value]bool{}
+	for _, v := range stepRoots(n, way.params) {
+		if v = layout.Deepest(v); !roots[v] {
+			roots[v] = true
+			cl.In = append(cl.In, certify.Input{Value: v})
+		}
+	}
+	for _, v := range fuse.factors {
+		if v = layout.Deepest(v); !roots[v] && (!(static{}).is(v) || way.params && isParam(v)) {
+			roots[v] = true
+			cl.In = append(cl.In, certify.Input{Value: v})
+		}
+	}
+	setKinds(cl, []*graph.Node{n}, roots)
+	cl.Shrink = shrinking(cl, graph.D(1))
+	used.groups = fuse.groups
+	for _, in := range cl.In {
+		used.params = used.params || in.Value.Const != nil
+	}
+	err = certify.Rewrite(s.c, fuse.op+ruleStep, cl)
+	return used, err == nil, err
+}
+
+// stepRoots lists what a step's update and decay are made from: the factors of
+// the update and, through the functions that make decays, of the decay.
+func stepRoots(n *graph.Node, params bool) []*graph.Value {
+	fixed := static{}
+	var out []*graph.Value
+	seen := map[*graph.Value]bool{}
+	add := func(v *graph.Value) {
+		if !seen[v] && (!fixed.is(v) || params && isParam(v)) {
+			seen[v] = true
+			out = append(out, v)
+		}
+	}
+	s := space(n.In[1].Type.Shape)
+	for _, f := range s.factors(nil, s.all(n.In[1])) {
+		add(layout.Deepest(f.v))
+	}
+	if len(n.In) > 2 {
+		add(layout.Deepest(n.In[2]))
+	}
+	var decay func(v *graph.Value)
+	decay = func(v *graph.Value) {
+		v = layout.Deepest(v)
+		if d := v.Def; d != nil && !seen[v] && !fixed.is(v) && isOp(d, "Cast", "Exp", "Sigmoid", "Neg", "Mul", "Sub", "Where") {
+			for _, u := range d.In {
+				decay(u)
+			}
+			return
+		}
+		add(v)
+	}
+	decay(n.In[0])
+	return out
 }
 
 // factors flattens a product.
@@ -76,230 +327,4 @@ func factors(v *graph.Value) []*graph.Value {
 		return append(factors(v.Def.In[0]), factors(v.Def.In[1])...)
 	}
 	return []*graph.Value{v}
-}
-
-func (s *step) rewrite() error {
-	sh := s.next.Type.Shape
-	rank := len(sh)
-	var rows, cols, scales []*graph.Value // longer than 1 on P (or D), on N, on neither
-	for _, f := range factors(s.update) {
-		if f.Type.Rank() != rank {
-			return fmt.Errorf("factor %q of the update is %s; expected the %d axes of the state, short ones of length 1", f.Name, f.Type, rank)
-		}
-		p, n := f.Type.Shape[rank-2], f.Type.Shape[rank-1]
-		switch {
-		case !p.Is(1) && !n.Is(1):
-			return fmt.Errorf("factor %q %s of the update is long on both axes of the state; expected an outer product of x, along the channels, and B, along N", f.Name, f.Type)
-		case !n.Is(1):
-			cols = append(cols, f)
-		case !p.Is(1):
-			rows = append(rows, f)
-		default:
-			scales = append(scales, f)
-		}
-	}
-	if len(cols) != 1 || len(rows) == 0 {
-		return fmt.Errorf("the update %q has %d factors along N and %d along the channels; expected B alone and x", s.update.Name, len(cols), len(rows))
-	}
-	y, cv, err := s.readout()
-	if err != nil {
-		return err
-	}
-	if rank == 4 {
-		return s.ssd(rows, scales, cols[0], cv, y)
-	}
-	return s.selective(rows, cols[0], cv, y)
-}
-
-// readout finds y = <C, state'>: the contraction over N of the new state with something.
-func (s *step) readout() (y, c *graph.Value, err error) {
-	for _, v := range layouts(s.next) {
-		for _, u := range v.Uses {
-			m := u.Node
-			if len(m.Out) != 1 {
-				continue
-			}
-			switch {
-			case m.Op.Is("", "MatMul") && u.Index == 0, m.Op.Is("", "Einsum") && len(m.In) == 2:
-				return m.Out[0], m.In[1-u.Index], nil
-			case m.Op.Is("", "Mul"):
-				if w := m.Out[0].Uses; len(w) == 1 && w[0].Node.Op.Is("", "ReduceSum") {
-					return w[0].Node.Out[0], m.In[1-u.Index], nil
-				}
-			}
-		}
-	}
-	return nil, nil, fmt.Errorf("the new state %q is not contracted with C; expected y to read it by ReduceSum, MatMul or Einsum over N, not the old state", s.next.Name)
-}
-
-// layouts lists v and its reshapes and transposes.
-func layouts(v *graph.Value) []*graph.Value {
-	out := []*graph.Value{v}
-	for i := 0; i < len(out) && i < 32; i++ {
-		for _, u := range out[i].Uses {
-			if layout.Is(u.Node) && u.Index == 0 && u.Node.Op.Name != "Pad" {
-				out = append(out, u.Node.Out[0])
-			}
-		}
-	}
-	return out
-}
-
-// withN finds the deepest layout of v that has as many elements as [B,G,N] in
-// that order, and G, which divides H.
-func withN(v *graph.Value, batch, n, h graph.Dim) (*graph.Value, graph.Dim) {
-	ch := layout.Chain(v)
-	for i := len(ch) - 1; i >= 0; i-- {
-		s := ch[i].Type.Shape
-		if len(s) < 2 || s[0] != batch {
-			continue
-		}
-		g, ok := layout.Numel(ch[i]).DivExact(layout.Product(batch, n))
-		if !ok {
-			continue
-		}
-		last := s[len(s)-1]
-		if last.Is(1) {
-			last = s[len(s)-2]
-		}
-		if _, whole := last.DivExact(n); !whole {
-			continue
-		}
-		if _, ok := h.DivExact(g); ok {
-			return ch[i], g
-		}
-	}
-	return nil, graph.Dim{}
-}
-
-func (s *step) ssd(rows, scales []*graph.Value, bv, cv, y *graph.Value) error {
-	sh := s.next.Type.Shape
-	B, H, P, N := sh[0], sh[1], sh[2], sh[3]
-	one := graph.D(1)
-	b := s.c.Builder(s.g, s.next.Def.From)
-	if l := s.log.Type.Shape; !l[2].Is(1) || !l[3].Is(1) {
-		return fmt.Errorf("the log decay %q is %s; expected one number per head [B,H,1,1], a decay per channel is no SSD", s.log.Name, s.log.Type)
-	}
-	broots, g := withN(bv, B, N, H)
-	croots, g2 := withN(cv, B, N, H)
-	if broots == nil || croots == nil || g != g2 {
-		return fmt.Errorf("operands B %q %s and C %q %s are not [B,G,N] with G dividing %s heads", bv.Name, bv.Type, cv.Name, cv.Type, H)
-	}
-	x := multiply(b, rows)
-	cl := &certify.Claim{In: []certify.Input{{Value: broots}, {Value: croots}, {Value: s.state}}}
-	for _, v := range append(append([]*graph.Value{}, rows...), scales...) {
-		cl.In = append(cl.In, certify.Input{Value: v})
-	}
-	xv := layout.Reshape(b, x, []graph.Dim{B, one, H, P})
-	var dt, a *graph.Value
-	if len(scales) > 0 {
-		dt = s.perToken(b, multiply(b, scales), B, H)
-	}
-	if a = s.perHeadA(scales, H); a != nil {
-		cl.In = append(cl.In, certify.Input{Value: a, Kind: certify.LogDecay})
-		a = layout.Reshape(b, a, []graph.Dim{H})
-	} else {
-		a = s.perToken(b, s.log, B, H)
-		cl.In = append(cl.In, certify.Input{Value: s.log, Kind: certify.LogDecay})
-	}
-	bg := layout.Reshape(b, broots, []graph.Dim{B, one, g, N})
-	cg := layout.Reshape(b, croots, []graph.Dim{B, one, g, N})
-	n := b.Node("ssm", "SSD", nil, 2, xv, dt, a, bg, cg, nil, nil, nil, s.state)
-	if b.Err != nil {
-		return b.Err
-	}
-	return s.commit(ruleStepSSD, b, cl, n, y)
-}
-
-func (s *step) commit(rule string, b *graph.Builder, cl *certify.Claim, n *graph.Node, y *graph.Value) error {
-	cl.Old = []*graph.Value{y, s.next}
-	cl.New = []*graph.Value{layout.Reshape(b, n.Out[0], y.Type.Shape), layout.Reshape(b, n.Out[1], s.next.Type.Shape)}
-	if b.Err != nil {
-		return b.Err
-	}
-	// y is computed from the new state: its old definition must not survive.
-	return certify.Rewrite(s.c, rule, cl)
-}
-
-func multiply(b *graph.Builder, vs []*graph.Value) *graph.Value {
-	p := vs[0]
-	for _, v := range vs[1:] {
-		p = b.Op("Mul", nil, p, v)
-	}
-	return p
-}
-
-// perToken reshapes [B,H,1,1] to [B,1,H], broadcasting missing batch or heads.
-func (s *step) perToken(b *graph.Builder, v *graph.Value, batch, h graph.Dim) *graph.Value {
-	if b.Err != nil {
-		return nil
-	}
-	want := []graph.Dim{batch, graph.D(1), h}
-	if layout.Numel(v) == layout.Product(want...) {
-		return layout.Reshape(b, v, want)
-	}
-	full := b.Op("Expand", nil, v, layout.Shape(b, []graph.Dim{batch, h, graph.D(1), graph.D(1)}, s.state))
-	if b.Err != nil {
-		return nil
-	}
-	return layout.Reshape(b, full, want)
-}
-
-// perHeadA splits log = A*dt when the update is scaled by the same dt and A is
-// one parameter per head.
-func (s *step) perHeadA(scales []*graph.Value, h graph.Dim) *graph.Value {
-	if len(scales) != 1 || s.log.Def == nil || !s.log.Def.Op.Is("", "Mul") {
-		return nil
-	}
-	for i, v := range s.log.Def.In {
-		a := s.log.Def.In[1-i]
-		if layout.Deepest(v) == layout.Deepest(scales[0]) && layout.Numel(a) == h && layout.Numel(v) == layout.Numel(scales[0]) {
-			return a
-		}
-	}
-	return nil
-}
-
-// selective rewrites the Mamba-1 step on a state [B,D,N].
-func (s *step) selective(rows []*graph.Value, bv, cv, y *graph.Value) error {
-	sh := s.next.Type.Shape
-	B, D, N := sh[0], sh[1], sh[2]
-	one := graph.D(1)
-	b := s.c.Builder(s.g, s.next.Def.From)
-	if s.log.Def == nil || !s.log.Def.Op.Is("", "Mul") {
-		return fmt.Errorf("the log decay %q is not a product A*dt", s.log.Name)
-	}
-	var dt, a *graph.Value
-	var rest []*graph.Value
-	for i, v := range s.log.Def.In {
-		for j, r := range rows {
-			if v == r || layout.Deepest(v) == layout.Deepest(r) && layout.Numel(v) == layout.Numel(r) {
-				dt, a = r, s.log.Def.In[1-i]
-				rest = append(append(rest, rows[:j]...), rows[j+1:]...)
-			}
-		}
-	}
-	if dt == nil || len(rest) == 0 {
-		return fmt.Errorf("the log decay %q and the update %q share no factor dt; expected A*dt and dt*B*u", s.log.Name, s.update.Name)
-	}
-	if layout.Numel(a) != layout.Product(D, N) {
-		return fmt.Errorf("the parameter A is %s; expected [D,N]", a.Type)
-	}
-	broots, g := withN(bv, B, N, D)
-	croots, g2 := withN(cv, B, N, D)
-	if broots == nil || croots == nil || !g.Is(1) || !g2.Is(1) {
-		return fmt.Errorf("operands B %s and C %s are not [B,N]", bv.Type, cv.Type)
-	}
-	cl := &certify.Claim{In: []certify.Input{{Value: broots}, {Value: croots}, {Value: s.state}, {Value: dt, Kind: certify.Positive}}}
-	for _, v := range rest {
-		cl.In = append(cl.In, certify.Input{Value: v})
-	}
-	seq := []graph.Dim{B, one, D}
-	n := b.Node("ssm", "SelectiveScan", nil, 2,
-		layout.Reshape(b, multiply(b, rest), seq), layout.Reshape(b, dt, seq), layout.Reshape(b, a, []graph.Dim{D, N}),
-		layout.Reshape(b, broots, []graph.Dim{B, one, N}), layout.Reshape(b, croots, []graph.Dim{B, one, N}), nil, nil, nil, s.state)
-	if b.Err != nil {
-		return b.Err
-	}
-	return s.commit(ruleStepSel, b, cl, n, y)
 }
