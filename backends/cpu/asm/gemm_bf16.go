@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	. "github.com/mmcloughlin/avo/build"
-	"github.com/mmcloughlin/avo/ir"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -56,19 +55,13 @@ func (g gemmEmitter) dotSteps(rows []operand.Mem, b reg.Register, sums [][]reg.R
 // EVEX.512.F3.0F38.W0 52 /r, sum += a.odd*b.odd, then += a.even*b.even.
 func vdpbf16ps(a, b, sum int) {
 	not := func(x, bit, to int) int { return (^x >> bit & 1) << to }
-	bytes := []int{
+	encoded(fmt.Sprintf("VDPBF16PS Z%d, Z%d, Z%d", a, b, sum),
 		0x62,
-		not(sum, 3, 7) | not(a, 4, 6) | not(a, 3, 5) | not(sum, 4, 4) | 2,
-		(^b&15)<<3 | 1<<2 | 2,
-		2<<5 | not(b, 4, 3),
+		not(sum, 3, 7)|not(a, 4, 6)|not(a, 3, 5)|not(sum, 4, 4)|2,
+		(^b&15)<<3|1<<2|2,
+		2<<5|not(b, 4, 3),
 		0x52,
-		3<<6 | sum&7<<3 | a&7,
-	}
-	text := ""
-	for _, x := range bytes {
-		text += fmt.Sprintf("BYTE $0x%02x; ", x)
-	}
-	Instruction(&ir.Instruction{Opcode: text + fmt.Sprintf("// VDPBF16PS Z%d, Z%d, Z%d", a, b, sum)})
+		3<<6|sum&7<<3|a&7)
 }
 
 // splitSteps does the same with AVX2: the halves are floats once they stand in

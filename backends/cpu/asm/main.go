@@ -26,6 +26,7 @@ var generators = map[string]func(){
 	"norm/dispatch":   normDispatch,
 	"norm/rows":       normKernels,
 	"gemm/kernels":    gemmKernels,
+	"gemm/amx":        gemmAMX,
 	"gemm/bf16":       gemmBF16,
 	"gemm/quant":      gemmQuant,
 	"vec/dispatch":    vecDispatch,

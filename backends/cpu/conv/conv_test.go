@@ -13,7 +13,7 @@ import (
 
 func eachISA(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	was := isa.Current()
+	was := isa.Level()
 	defer func() { _ = isa.Force(was) }()
 	for _, i := range []isa.ISA{isa.Portable, isa.AVX2, isa.AVX512} {
 		if err := isa.Force(i); err != nil {

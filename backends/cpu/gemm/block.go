@@ -17,6 +17,7 @@ type product struct {
 	act            Activation
 	alpha          float32
 	quant          *quantProduct // A and B as int8 groups; a, b and k are then unused
+	tiles          bool          // bfloat16 pairs for the tile registers
 }
 
 // split is a division of C into tiles of rows x panels.
@@ -56,6 +57,8 @@ func (p *product) tile(ks *kernels, s *scratch, sp split, i int) {
 	t := tile{product: p, kernels: ks, scratch: s}
 	if p.quant != nil {
 		t.quantised(r0, rows, p0, np)
+	} else if p.tiles {
+		t.tiled(r0, rows, p0, np)
 	} else if rows <= skinnyM {
 		t.stream(r0, rows, p0, np)
 	} else {

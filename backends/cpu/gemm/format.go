@@ -14,8 +14,8 @@ import (
 // of them a panel is read once, from front to back.
 //
 //	F32    see the package comment
-//	BF16   K rounded up to even; a row holds two values of k for each column, the
-//	       even one first: panel[k/2][j][k%2], bfloat16
+//	BF16   K is rounded up to groups of 32; a row holds two values of k for each
+//	       column, the even one first: panel[k/2][j][k%2], bfloat16
 //	Int8   the scale of each column, float32, and then quads of k: panel[k/4][j][k%4],
 //	       uint8: 128 + B/scale; K is rounded up to groups of 32
 //	Int4   per group of 32 k: the scale of each column, bfloat16, and 4 rows of
@@ -73,7 +73,7 @@ const (
 func (f Format) panelBytes(k int) int {
 	switch f {
 	case BF16:
-		return ceilDiv(k, 2) * 4 * PanelWidth
+		return ceilDiv(k, group) * group * 2 * PanelWidth
 	case Int8:
 		return int8Header + ceilDiv(k, group)*int8Group
 	case Int4:

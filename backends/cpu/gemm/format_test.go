@@ -127,7 +127,7 @@ func TestFormatSameBits(t *testing.T) {
 				return c
 			}
 			want := run(1, most)
-			first[isa.Current()] = want
+			first[isa.Level()] = want
 			for _, m := range []int{1, 2, 7, 8, 16, 17, most} {
 				for _, workers := range []int{1, 2, 3, 16} {
 					for i, v := range run(workers, m) {

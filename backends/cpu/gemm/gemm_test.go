@@ -13,7 +13,7 @@ import (
 
 // eachISA runs a test once for every instruction set of this processor.
 func eachISA(t *testing.T, f func(t *testing.T)) {
-	was := isa.Current()
+	was := isa.Level()
 	defer isa.Force(was)
 	for i := isa.Portable; i <= isa.Best(); i++ {
 		t.Run(i.String(), func(t *testing.T) {
@@ -265,7 +265,7 @@ func TestAssemblyAgrees(t *testing.T) {
 	if isa.Best() < isa.AVX512 {
 		t.Skip("needs AVX-512 to compare with AVX2")
 	}
-	defer isa.Force(isa.Current())
+	defer isa.Force(isa.Level())
 	r := rand.New(rand.NewPCG(15, 16))
 	const m, n, k = 37, 130, 1100
 	a, b, bias, residual := random(r, m*k), random(r, k*n), random(r, n), random(r, m*n)

@@ -23,8 +23,8 @@ type kernels struct {
 
 var portable = kernels{rows: 4, byRows: [maxRows + 1]kernel{1: portable1, 2: portable2, 3: portable3, 4: portable4}}
 
-// ForceISA makes all kernel packages use the named instruction set: "avx512",
-// "avx2" or "portable". It is for tests and measurements.
+// ForceISA makes all kernel packages use the named instruction set: "amx",
+// "avx512", "avx2" or "portable". It is for tests and measurements.
 func ForceISA(name string) error { return isa.ForceName(name) }
 
 func portable1(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32) {

@@ -10,6 +10,7 @@ import (
 
 //go:generate go run -C ../asm . -kernels gemm/kernels -pkg gemm -out ../gemm/rows_amd64.s -stubs ../gemm/rows_amd64.go
 //go:generate go run -C ../asm . -kernels gemm/bf16 -pkg gemm -out ../gemm/bf16_amd64.s -stubs ../gemm/bf16_amd64.go
+//go:generate go run -C ../asm . -kernels gemm/amx -pkg gemm -out ../gemm/amx_amd64.s -stubs ../gemm/amx_amd64.go
 //go:generate go run -C ../asm . -kernels gemm/quant -pkg gemm -out ../gemm/quant_amd64.s -stubs ../gemm/quant_amd64.go
 
 var avx512 = kernels{rows: 14, byRows: [maxRows + 1]kernel{

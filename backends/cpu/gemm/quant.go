@@ -3,6 +3,7 @@ package gemm
 import (
 	"unsafe"
 
+	"github.com/ssdc-go/ssdc/backends/cpu/isa"
 	"github.com/ssdc-go/ssdc/backends/cpu/pool"
 	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 )
@@ -38,7 +39,7 @@ func (ks *quantKernels) of(f Format) *[maxQuantRows + 1]quantKernel {
 // rowBytes is the size of a converted row of A.
 func (f Format) rowBytes(k int) int {
 	if f == BF16 {
-		return ceilDiv(k, 2) * 4
+		return ceilDiv(k, group) * group * 2
 	}
 	return ceilDiv(k, group) * groupABytes
 }
@@ -120,6 +121,10 @@ func (j *denseJob) runQuant(p *pool.Pool, a *Args, ws *Workspace) {
 			q.b = view[float32](a.Q)
 			j.kernels = currentBF16Kernels()
 			j.split = j.divide(j.kernels.rows, workers, 1)
+			if isa.Tiles() {
+				q.tiles = true
+				j.split = j.divide(amxRows, workers, 1)
+			}
 		} else {
 			ws.quant = quantProduct{kernels: qk, byRows: qk.of(a.Format), format: a.Format, a: slab, rowBytes: rowBytes, b: a.Q}
 			q.quant = &ws.quant

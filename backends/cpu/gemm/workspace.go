@@ -48,16 +48,17 @@ type scratch struct {
 	product product   // the one of a batch that is in work
 	packA   []float32 // a group of rows of A
 	packB   []float32 // a block of B that arrives unpacked
-	rim     []float32 // maxRows x PanelWidth: the rim of C, whose last panel is narrower
+	rim     []float32 // the rim of C, whose last panel is narrower
+	sums    []float32 // of the tile registers
 }
 
 // NewWorkspace makes the workspace for a pool of the given number of workers.
 func NewWorkspace(workers int) *Workspace {
 	w := &Workspace{scratch: make([]scratch, workers)}
 	for i := range w.scratch {
-		const na, nb, nr = skinnyM * scratchStride, blockP * blockK * PanelWidth, maxRows * PanelWidth
-		buf := make([]float32, na+nb+nr)
-		w.scratch[i] = scratch{packA: buf[:na:na], packB: buf[na : na+nb : na+nb], rim: buf[na+nb:]}
+		const na, nb, nr = skinnyM * scratchStride, blockP * blockK * PanelWidth, amxRows * PanelWidth
+		buf := make([]float32, na+nb+2*nr)
+		w.scratch[i] = scratch{packA: buf[:na:na], packB: buf[na : na+nb : na+nb], rim: buf[na+nb : na+nb+nr], sums: buf[na+nb+nr:]}
 	}
 	return w
 }

@@ -2,13 +2,19 @@
 
 package isa
 
-import "golang.org/x/sys/cpu"
+import (
+	"runtime"
+
+	"golang.org/x/sys/cpu"
+)
 
 // detect trusts x/sys/cpu, which also checks that the operating system saves
 // the wide registers.
 func detect() ISA {
 	x := &cpu.X86
 	switch {
+	case runtime.GOOS == "linux" && x.HasAMXTile && x.HasAMXBF16 && x.HasAVX512BF16 && x.HasAVX512F && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512BW && x.HasAVX2 && x.HasFMA:
+		return AMX
 	case x.HasAVX512F && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512BW && x.HasAVX2 && x.HasFMA:
 		return AVX512
 	case x.HasAVX2 && x.HasFMA:

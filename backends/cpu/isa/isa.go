@@ -2,7 +2,7 @@
 //
 // Every kernel package of the backend asks Current when it picks an
 // implementation, so one switch moves all of them together: the environment
-// variable SSDC_ISA (avx512, avx2 or portable) at start, or Force in a test.
+// variable SSDC_ISA (amx, avx512, avx2 or portable) at start, or Force in a test.
 // A request above what the processor supports is refused.
 package isa
 
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -24,12 +25,15 @@ const (
 	AVX2
 	// AVX512 needs AVX-512 F, VL, DQ and BW, the set of Skylake-SP and Zen 4.
 	AVX512
+	// AMX is AVX512 with BF16 and tile registers, for products in bfloat16; for all
+	// other kernels it is AVX512. Linux only.
+	AMX
 )
 
 // EnvVar names the environment variable that lowers the level at start.
 const EnvVar = "SSDC_ISA"
 
-var names = [...]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512"}
+var names = [...]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512", AMX: "amx"}
 
 // String gives the name that Parse accepts.
 func (i ISA) String() string {
@@ -68,7 +72,10 @@ func init() {
 func Best() ISA { return best }
 
 // Extensions of AVX512 that processors of that level may lack.
-var hasVNNI, hasBF16 = detectExtensions()
+var (
+	hasVNNI, hasBF16 = detectExtensions()
+	allowTiles       = sync.OnceValue(requestTiles)
+)
 
 // VNNI reports whether VPDPBUSD may be used.
 func VNNI() bool { return Current() == AVX512 && hasVNNI }
@@ -76,8 +83,15 @@ func VNNI() bool { return Current() == AVX512 && hasVNNI }
 // BF16 reports whether VDPBF16PS may be used.
 func BF16() bool { return Current() == AVX512 && hasBF16 }
 
-// Current is the level in use: Best, unless SSDC_ISA or Force lowered it.
-func Current() ISA { return ISA(current.Load()) }
+// Tiles reports whether TDPBF16PS and the instructions around it may be used. The
+// first call asks the system for the process's permission.
+func Tiles() bool { return Level() == AMX && allowTiles() }
+
+// Level is the level in use: Best, unless SSDC_ISA or Force lowered it.
+func Level() ISA { return ISA(current.Load()) }
+
+// Current is the level in use for kernels in general, AVX512 at most.
+func Current() ISA { return min(Level(), AVX512) }
 
 // EnvError reports an unusable SSDC_ISA value; the variable was then ignored.
 func EnvError() error { return envErr }

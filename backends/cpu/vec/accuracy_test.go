@@ -15,7 +15,7 @@ var step = flag.Uint64("step", 2003, "test every `n`-th float32; 1 is exhaustive
 // named in the log.
 func eachISA(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	was := isa.Current()
+	was := isa.Level()
 	defer func() { _ = isa.Force(was) }()
 	for _, i := range []isa.ISA{isa.Portable, isa.AVX2, isa.AVX512} {
 		if err := isa.Force(i); err != nil {
