@@ -50,6 +50,10 @@ type Options struct {
 	// Weights is how constant matrices are stored: "f32" (default, exact), "bf16",
 	// "int8" or "int4".
 	Weights string
+	// LastLogits keeps, of the output "logits" or the only output that looks like
+	// it, the last position: [B,L,V] becomes [B,1,V], and nothing is computed for
+	// the others that only their logits need.
+	LastLogits bool
 	// Symbols fixes symbolic lengths of the inputs: {"batch": 1}.
 	Symbols map[string]int64
 	// States pairs recurrent inputs with the outputs that replace them. Nil
@@ -114,6 +118,11 @@ func BuildWith(ctx context.Context, set *plugin.Set, path string, o Options) (*C
 		return nil, err
 	}
 	g := src.Graph
+	if o.LastLogits {
+		if err := lastLogits(set.Registry.Table, g); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
 	pc := passes.NewContext(ctx, set.Registry.Table)
 	pc.Observe = o.Observe
 	if !o.NoOpt {

@@ -22,6 +22,7 @@ import (
 	"github.com/ssdc-go/ssdc/passes/expand"
 	"github.com/ssdc-go/ssdc/passes/fuse"
 	"github.com/ssdc-go/ssdc/passes/lengths"
+	"github.com/ssdc-go/ssdc/passes/narrow"
 	"github.com/ssdc-go/ssdc/passes/recur"
 )
 
@@ -38,6 +39,7 @@ var chains = map[string]passes.Pipeline{
 	"fuse-conv":   {canon.Pass, fuse.Conv},
 	"fuse-norm":   {canon.Pass, fuse.Norm},
 	"fuse-linear": {canon.Pass, fuse.Projection},
+	"narrow":      {canon.Pass, narrow.Pass},
 }
 
 // TestGoldens runs each graph of testdata/passes/<pass>/*.txtar. An archive

@@ -19,6 +19,7 @@ import (
 	"github.com/ssdc-go/ssdc/passes/expand"
 	"github.com/ssdc-go/ssdc/passes/fuse"
 	"github.com/ssdc-go/ssdc/passes/lengths"
+	"github.com/ssdc-go/ssdc/passes/narrow"
 	"github.com/ssdc-go/ssdc/passes/recur"
 	"github.com/ssdc-go/ssdc/plugin"
 )
@@ -46,6 +47,7 @@ var Passes = []*passes.Pass{
 	fuse.Conv,
 	fuse.Norm,
 	fuse.Projection,
+	narrow.Pass,
 	canon.Cleanup,
 }
 

@@ -28,6 +28,7 @@ type compileFlags struct {
 	target   string
 	threads  int
 	weights  string
+	logits   string
 	symbols  []string
 	states   []string
 	noStates bool
@@ -51,6 +52,7 @@ func (f *compileFlags) addArtifact(c *cobra.Command) {
 	fl := c.Flags()
 	fl.IntVar(&f.threads, "threads", 0, "`N` threads that the artifact asks for (default: one per processor)")
 	fl.StringVar(&f.weights, "weights", "f32", "`FORMAT` of constant matrices: f32 (exact), bf16, int8 (per channel) or int4 (groups of 32)")
+	fl.StringVar(&f.logits, "logits", "all", "`POSITIONS` whose logits are computed: all, or last, which makes that output [batch,1,vocabulary]")
 	fl.StringArrayVar(&f.states, "state", nil, "`IN=OUT`: output OUT of a run is input IN of the next; may repeat (default: found)")
 	fl.BoolVar(&f.noStates, "no-state", false, "pair no inputs and outputs as recurrent state")
 }
@@ -80,6 +82,13 @@ func (a *app) options(f *compileFlags, p *progress) (ssdc.Options, error) {
 	o := ssdc.Options{Target: f.target, Threads: f.threads, Weights: f.weights, NoStates: f.noStates}
 	if _, err := gemm.ParseFormat(f.weights); err != nil {
 		return o, runner.Usagef("--weights: %v", err)
+	}
+	switch f.logits {
+	case "", "all":
+	case "last":
+		o.LastLogits = true
+	default:
+		return o, runner.Usagef("--logits %s: want all or last", f.logits)
 	}
 	var err error
 	if o.NoOpt, err = noOptimisation(f.level); err != nil {

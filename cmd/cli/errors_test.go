@@ -310,6 +310,8 @@ func TestArtifactErrors(t *testing.T) {
 		t.Errorf("--no-verify: exit code %d: %s", r.code, r.err)
 	}
 	fails(t, 1, []string{"is not an artifact", "ssdc compile"}, "inspect", decode+"/model.onnx")
+	fails(t, 2, []string{`--weights: weight format "int3": expected f32, bf16, int8, int4`}, "compile", decode+"/model.onnx", "--weights", "int3")
+	fails(t, 2, []string{"--logits first: want all or last"}, "compile", decode+"/model.onnx", "--logits", "first")
 	fails(t, 2, []string{"compiled already"}, "run", artifactOf(t, decode), "-O", "0")
 }
 
