@@ -37,6 +37,11 @@ func linearAttentionRows() []*ops.Op {
 				// S = [2,4]/2 + [3,4]*5 = [16,22], o = 16 + 44
 				Want: []*tensor.Tensor{tensor.From([]float32{60}, 1, 1, 1), tensor.From([]float32{16, 22}, 1, 1, 2, 1)}},
 			{Name: "gated, grouped queries", Attrs: heads, NOut: 2, In: []*tensor.Tensor{seq(24, 0.1, 1, 4, 6), seq(12, 0.2, 1, 4, 3), seq(8, 0.3, 1, 4, 2), nil, seq(12, 0.05, 1, 4, 3)}},
+			{Name: "gated by key row, state", Attrs: heads, NOut: 2, In: []*tensor.Tensor{seq(60, 0.1, 2, 5, 6), seq(30, 0.2, 2, 5, 3), seq(350, 0.3, 2, 5, 35), seq(210, 1, 2, 1, 3, 35), seq(30, 0.05, 2, 5, 3)}},
+			{Name: "linear, many steps", Attrs: graph.Attrs{"q_num_heads": int64(2), "kv_num_heads": int64(2), "update_rule": "linear"}, NOut: 2,
+				In: []*tensor.Tensor{seq(240, 0.1, 1, 40, 6), seq(240, 0.1, 1, 40, 6), seq(2560, 0.1, 1, 40, 64)}},
+			{Name: "delta, one rate for all heads", Attrs: graph.Attrs{"q_num_heads": int64(4), "kv_num_heads": int64(2), "update_rule": "delta"}, NOut: 2,
+				In: []*tensor.Tensor{seq(72, 0.1, 1, 6, 12), seq(36, 0.1, 1, 6, 6), seq(24, 0.3, 1, 6, 4), nil, nil, seq(6, 0.1, 1, 6, 1)}},
 			{Name: "gated delta", Attrs: graph.Attrs{"q_num_heads": int64(1), "kv_num_heads": int64(1)}, NOut: 2,
 				In: []*tensor.Tensor{seq(12, 0.1, 1, 4, 3), seq(12, 0.1, 1, 4, 3), seq(8, 0.3, 1, 4, 2), seq(6, 1, 1, 1, 3, 2), seq(4, 0.05, 1, 4, 1), seq(4, 0.1, 1, 4, 1)}},
 		},

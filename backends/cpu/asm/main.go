@@ -21,6 +21,7 @@ var generators = map[string]func(){
 	"selscan/kernels": selscanKernels,
 	"ssd/tile":        ssdTile,
 	"ssd/vector":      ssdVector,
+	"linattn/kernels": linattnKernels,
 	"conv/rows":       convKernels,
 	"conv/step":       convSteps,
 	"norm/dispatch":   normDispatch,
