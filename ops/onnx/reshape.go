@@ -113,6 +113,8 @@ func reshapeTo(c *ops.Infer, t graph.Type, target []graph.Dim, allowZero bool) (
 			return nil, c.Errorf("shape %v copies axis %d of %s, which has no such axis", target, i, t)
 		case d.Is(0) && !allowZero:
 			shape[i] = t.Shape[i]
+		case !d.IsConst() && !allowZero && !d.AtLeast(graph.D(1)) && !copiesItself(t, target, i):
+			shape[i] = freshDim(c, 0, i)
 		default:
 			if n, ok := d.Const(); ok && n < 0 {
 				return nil, c.Errorf("shape %v has the negative length %d", target, n)
@@ -134,6 +136,28 @@ func reshapeTo(c *ops.Infer, t graph.Type, target []graph.Dim, allowZero bool) (
 		return nil, c.Errorf("%s has %v elements, shape %v has %v", t, total, target, rest)
 	}
 	return shape, nil
+}
+
+// copiesItself: a computed length that may turn out to be 0 stands for the
+// input's axis then. It can be taken as it is all the same when that axis is
+// it, when the input is then empty and nothing else in the target could be, or
+// when with the input's axis in its place the numbers of elements would differ.
+func copiesItself(t graph.Type, target []graph.Dim, i int) bool {
+	if i >= t.Rank() || t.Shape[i] == target[i] {
+		return t.Ranked() // there is no axis to stand for: the run would fail
+	}
+	others, copied := true, t.Shape[i]
+	for j, d := range target {
+		if j != i {
+			others = others && d.AtLeast(graph.D(1))
+			copied = copied.Mul(d)
+		}
+	}
+	if others && slices.Contains(t.Shape, target[i]) {
+		return true
+	}
+	total, _ := t.Len()
+	return others && (copied.Sub(total).AtLeast(graph.D(1)) || total.Sub(copied).AtLeast(graph.D(1)))
 }
 
 // quotient divides the product of a by the product of b. Lengths that occur on
