@@ -55,7 +55,7 @@ func (l *Lifter) with(dims []graph.Dim, at int) []graph.Dim {
 
 // MoveTime puts the time axis at axis to.
 func (l *Lifter) MoveTime(s Seq, to int) Seq {
-	if !s.Timed() || s.At == to {
+	if !s.Timed() || s.At == to || l.B.Err != nil {
 		return s
 	}
 	perm := make([]int64, 0, s.V.Type.Rank())

@@ -69,6 +69,7 @@ type specialisation struct {
 // attempt builds the replacement in one way and asks for its certificate. It
 // returns which liberties were taken.
 func (r *rolled) attempt(c *passes.Context, g *graph.Graph, way specialisation) (used specialisation, err error) {
+	before := len(g.Nodes)
 	rec, err := newRecurrence(c, g, r.node)
 	r.guess(rec)
 	if err != nil {
@@ -118,6 +119,7 @@ func (r *rolled) attempt(c *passes.Context, g *graph.Graph, way specialisation) 
 		return used, rec.b.Err
 	}
 	r.op = done[0].op
+	deepen(cl, rec, g.Nodes[before:])
 	if err := certify.Rewrite(c, r.op+" ("+r.rule+")", cl); err != nil {
 		return used, err
 	}

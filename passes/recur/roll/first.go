@@ -1,0 +1,189 @@
+package roll
+
+import (
+	"hash/maphash"
+
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+)
+
+// odd deals with a lane whose first step is not like the others. Where the
+// state starts at zero, decay*0 + update was folded to the update: the missing
+// operand is put back as zeros. Otherwise what the first step has is taken for
+// a state that comes from outside, as it is when steps read before they write.
+func (r *roller) odd(l *lane, steps []int, why error) error {
+	if len(steps) != 1 || steps[0] != 0 {
+		return why
+	}
+	if done, err := r.complete(l); done {
+		r.zeroed = true
+		return err
+	}
+	if l.zero || r.ref+1 >= r.n || l.vals[r.ref+1] == nil {
+		return why
+	}
+	st := r.carry(l, l.vals[0], nil)
+	l.outer = true
+	next := append(append([]*graph.Value{}, l.vals[1:]...), nil)
+	st.next = &lane{vals: next}
+	r.todo = append(r.todo, st)
+	return nil
+}
+
+// complete gives the first step the operands it lacks.
+func (r *roller) complete(l *lane) (done bool, err error) {
+	n := l.vals[r.ref].Def
+	if n == nil || n.Op.Domain != "" {
+		return false, nil
+	}
+	operands := make([][]*graph.Value, len(n.In))
+	zero := make([]bool, len(n.In))
+	for i := range n.In {
+		if n.In[i] == nil {
+			continue
+		}
+		operands[i] = make([]*graph.Value, r.n)
+		for t := 1; t < r.n; t++ {
+			if w := l.vals[t]; w != nil {
+				operands[i][t] = w.Def.In[r.align(n, w.Def, i)]
+			}
+		}
+	}
+	switch {
+	case n.Op.Name == "Add" && !l.zero:
+		for i := range 2 {
+			if operands[i] != nil && r.alike(l.vals[0], operands[i][r.ref]) {
+				operands[i][0], zero[1-i] = l.vals[0], true
+				return true, r.emit(l, operands, zero)
+			}
+		}
+	case n.Op.Name == "Mul" && l.zero:
+		for i := range 2 {
+			if r.carries(operands[i]) {
+				zero[i] = true
+				return true, r.emit(l, operands, zero)
+			}
+		}
+	case l.zero:
+		switch n.Op.Name {
+		case "Cast", "Identity", "Neg", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Expand":
+			zero[0] = true
+			return true, r.emit(l, operands, zero)
+		}
+	}
+	return false, nil
+}
+
+// carries: the lane is what the step before left, or a layout of it.
+func (r *roller) carries(vals []*graph.Value) bool {
+	for range 8 {
+		v := vals[r.ref]
+		for _, s := range r.before[v] {
+			if covers(s.vals[:r.n-1], vals[1:]) {
+				return true
+			}
+		}
+		if v.Def == nil || len(v.Def.In) == 0 {
+			return false
+		}
+		switch v.Def.Op.Name {
+		case "Cast", "Identity", "Neg", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Expand":
+		default:
+			return false
+		}
+		in := make([]*graph.Value, r.n)
+		for t, w := range vals {
+			if w == nil {
+				continue
+			}
+			if w.Def == nil || w.Def.Op != v.Def.Op {
+				return false
+			}
+			in[t] = w.Def.In[0]
+		}
+		vals = in
+	}
+	return false
+}
+
+// align says which operand of m corresponds to operand i of n: operands of a
+// commutative operator come in any order.
+func (r *roller) align(n, m *graph.Node, i int) int {
+	if len(n.In) != 2 || i > 1 || !n.Op.Is("", "Add") && !n.Op.Is("", "Mul") || n == m {
+		return i
+	}
+	score := func(a, b *graph.Value) int {
+		if a == b || r.alike(a, b) {
+			return 1
+		}
+		return 0
+	}
+	if score(n.In[0], m.In[1])+score(n.In[1], m.In[0]) > score(n.In[0], m.In[0])+score(n.In[1], m.In[1]) {
+		return 1 - i
+	}
+	return i
+}
+
+func (r *roller) alike(a, b *graph.Value) bool {
+	return a != nil && b != nil && r.shapes.of(a, depth) == r.shapes.of(b, depth)
+}
+
+// templates are hashes of the few operators above a value, with the elements
+// that are read left out: equal for the same value of different steps.
+type templates struct {
+	seed maphash.Seed
+	memo [depth + 1]map[*graph.Value]uint64
+}
+
+const depth = 3
+
+func newTemplates() templates {
+	t := templates{seed: maphash.MakeSeed()}
+	for i := range t.memo {
+		t.memo[i] = map[*graph.Value]uint64{}
+	}
+	return t
+}
+
+func (t *templates) of(v *graph.Value, d int) uint64 {
+	if h, ok := t.memo[d][v]; ok {
+		return h
+	}
+	var h maphash.Hash
+	h.SetSeed(t.seed)
+	put := func(x uint64) {
+		for range 8 {
+			_ = h.WriteByte(byte(x)) // a hash does not fail
+			x >>= 8
+		}
+	}
+	if r, ok := readOf(v); ok {
+		_, _ = h.WriteString("read")
+		put(maphash.Comparable(t.seed, r.src))
+		put(uint64(r.axis))
+	} else if v.Const != nil {
+		_, _ = h.WriteString("const")
+		_ = h.WriteByte(byte(v.Const.DType))
+		if v.Const.Len() <= 8 && v.Const.DType != tensor.String && !v.Const.DType.IsContainer() {
+			_, _ = h.Write(v.Const.Data)
+		} else {
+			put(uint64(v.Const.Len()))
+		}
+	} else if v.Def == nil || len(v.Def.Bodies) > 0 {
+		put(maphash.Comparable(t.seed, v))
+	} else {
+		_, _ = h.WriteString(v.Def.Op.Name)
+		if d > 0 {
+			sum := uint64(0) // operands in any order
+			for _, u := range v.Def.In {
+				if u != nil {
+					sum += t.of(u, d-1) | 1
+				}
+			}
+			put(sum)
+		}
+	}
+	x := h.Sum64()
+	t.memo[d][v] = x
+	return x
+}

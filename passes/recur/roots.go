@@ -1,0 +1,72 @@
+package recur
+
+import (
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/ops"
+	"github.com/ssdc-go/ssdc/passes/certify"
+	"github.com/ssdc-go/ssdc/passes/layout"
+)
+
+// deepen moves the inputs of a claim to where its replacement begins. A loop
+// may read exp(A*dt) where the fused operator takes dt: the check then has to
+// begin at dt, and compute what the loop reads. made are the nodes of the
+// replacement.
+func deepen(cl *certify.Claim, rec *recurrence, made []*graph.Node) {
+	fresh := map[*graph.Node]bool{}
+	for _, n := range made {
+		fresh[n] = true
+	}
+	fixed, roots := static{}, map[*graph.Value]bool{}
+	var in []certify.Input
+	add := func(v *graph.Value) {
+		if _, known := ops.KnownOf(v); !known && !roots[v] && !fixed.is(v) && v.Type.Ranked() && !v.Type.DType.IsContainer() {
+			roots[v] = true
+			in = append(in, certify.Input{Value: v})
+		}
+	}
+	seen := map[*graph.Value]bool{}
+	var begin func(v *graph.Value)
+	begin = func(v *graph.Value) {
+		if v == nil || seen[v] {
+			return
+		}
+		seen[v] = true
+		if v.Def == nil || !fresh[v.Def] {
+			add(layout.Deepest(v))
+			return
+		}
+		for _, u := range v.Def.In {
+			begin(u)
+		}
+	}
+	for _, v := range cl.New {
+		begin(v)
+	}
+	fuel := 0
+	var follows func(v *graph.Value) bool
+	follows = func(v *graph.Value) bool {
+		if _, known := ops.KnownOf(v); known || roots[v] || fixed.is(v) {
+			return true
+		}
+		if fuel--; fuel < 0 || v.Def == nil || len(v.Def.Bodies) > 0 {
+			return false
+		}
+		for _, u := range v.Def.In {
+			if u != nil && !follows(u) {
+				return false
+			}
+		}
+		return true
+	}
+	for _, i := range cl.In {
+		if fuel = 64; !follows(i.Value) {
+			add(i.Value)
+		}
+	}
+	kinds := decayKinds(rec.scans, roots)
+	for i := range in {
+		in[i].Kind = kinds[in[i].Value]
+	}
+	cl.In = in
+	cl.Shrink = shrinking(cl, rec.loop.Length)
+}
