@@ -21,6 +21,7 @@ import (
 	"github.com/ssdc-go/ssdc/passes/canon"
 	"github.com/ssdc-go/ssdc/passes/expand"
 	"github.com/ssdc-go/ssdc/passes/fuse"
+	"github.com/ssdc-go/ssdc/passes/half"
 	"github.com/ssdc-go/ssdc/passes/lengths"
 	"github.com/ssdc-go/ssdc/passes/narrow"
 	"github.com/ssdc-go/ssdc/passes/recur"
@@ -33,6 +34,7 @@ var update = flag.Bool("update", false, "rewrite the goldens in testdata/passes"
 var chains = map[string]passes.Pipeline{
 	"expand":      {expand.Pass},
 	"lengths":     {lengths.Pass},
+	"half":        {half.Pass},
 	"canon":       {canon.Pass},
 	"recur":       {canon.Pass, recur.Pass},
 	"absorb":      {canon.Pass, recur.Absorb},

@@ -18,6 +18,7 @@ import (
 	"github.com/ssdc-go/ssdc/passes/canon"
 	"github.com/ssdc-go/ssdc/passes/expand"
 	"github.com/ssdc-go/ssdc/passes/fuse"
+	"github.com/ssdc-go/ssdc/passes/half"
 	"github.com/ssdc-go/ssdc/passes/lengths"
 	"github.com/ssdc-go/ssdc/passes/narrow"
 	"github.com/ssdc-go/ssdc/passes/recur"
@@ -41,6 +42,7 @@ var Ops = library.Rows()
 var Passes = []*passes.Pass{
 	expand.Pass,
 	lengths.Pass,
+	half.Pass,
 	canon.Pass,
 	recur.Pass,
 	recur.Absorb,

@@ -1,0 +1,192 @@
+// Package half computes 16-bit floats in float32. Processors without arithmetic
+// for them have to widen every operand anyway; doing it in the graph lets all
+// passes and kernels for float32 work, and a chain of arithmetic widens once
+// and rounds once.
+//
+// Inputs, outputs and states of the model keep their type, and so does what only
+// moves elements, which is half as much to move. Results are those of the same
+// operators with less rounding: what lies between two arithmetic nodes is not
+// rounded to 16 bits, nor is a float32 value that the model narrows for
+// arithmetic or widens after it. (ONNX Runtime computes so on processors too.)
+package half
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/passes"
+)
+
+// Pass widens arithmetic on float16 and bfloat16. No certificate is needed: an
+// operator means the same in every float type.
+var Pass = &passes.Pass{
+	Name: "half",
+	Doc:  "arithmetic on float16 and bfloat16 is done in float32; what only moves elements keeps its type",
+	Run: func(c *passes.Context, g *graph.Graph) error {
+		w := &widener{c: c, wide: map[*graph.Value]*graph.Value{}}
+		w.graph(g)
+		if w.count > 0 {
+			c.Remark(passes.Remark{Rule: "float32", At: g.Name, Why: fmt.Sprintf("%d nodes computed with 16-bit floats", w.count), Done: true})
+		}
+		return nil
+	},
+}
+
+// arithmetic names the operators that compute with their float operands.
+// Others move elements, or carry their type in an attribute.
+const arithmetic = ` Abs Acos Acosh Add Asin Asinh Atan Atanh Attention AveragePool BatchNormalization Ceil Celu Clip Conv
+ConvTranspose Cos Cosh CumSum Div Einsum Elu Equal Erf Exp Floor GRU Gelu Gemm GlobalAveragePool GlobalMaxPool Greater
+GreaterOrEqual GroupNormalization HardSigmoid HardSwish InstanceNormalization LRN LSTM LeakyRelu Less
+LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul Max MaxPool Mean Min Mish Mod Mul Neg PRelu Pow RMSNormalization RNN
+Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+Relu Resize RotaryEmbedding Round Selu Sigmoid Sign Sin Sinh Softmax Softplus Softsign Sqrt Sub Sum Swish Tan Tanh
+ThresholdedRelu Upsample `
+
+// movement names operators that give elements as they are.
+// LayerNormalization is among them because ONNX Runtime, whose results users
+// compare with, has it in 16 bits: its operand and result are rounded unless
+// it stands alone between arithmetic.
+const movement = `LayerNormalization Concat Expand Flatten Identity Reshape Slice Split Squeeze Tile Transpose Unsqueeze`
+
+var computes, moves = set(arithmetic), set(movement)
+
+func set(names string) map[string]bool {
+	m := map[string]bool{}
+	for _, name := range strings.Fields(names) {
+		m[name] = true
+	}
+	return m
+}
+
+type widener struct {
+	c     *passes.Context
+	wide  map[*graph.Value]*graph.Value // the float32 form of a 16-bit value
+	count int
+}
+
+func isHalf(v *graph.Value) bool {
+	return v != nil && (v.Type.DType == tensor.Float16 || v.Type.DType == tensor.BFloat16)
+}
+
+func (w *widener) graph(g *graph.Graph) {
+	for _, n := range append([]*graph.Node{}, g.Nodes...) {
+		for _, b := range n.Bodies {
+			w.graph(b.Graph)
+		}
+		switch {
+		case n.Op.Domain == "" && computes[n.Op.Name], w.between(n):
+			w.node(g, n, false)
+		case n.Op.Is("", "LayerNormalization"):
+			w.node(g, n, true)
+		case n.Op.Is("", "Cast") && n.Out[0].Type.DType == tensor.Float32 && w.wide[n.In[0]] != nil && !n.Out[0].IsOutput():
+			n.Out[0].ReplaceWith(w.wide[n.In[0]])
+		case n.Op.Is("", "Cast") && n.Out[0].Type.DType == tensor.Float32 && w.wide[n.In[0]] != nil:
+			n.SetIn(0, w.wide[n.In[0]]) // an output keeps a node of its own
+		}
+	}
+}
+
+// between reports that n moves elements from one arithmetic node to others: on
+// its own it is not worth two conversions.
+func (w *widener) between(n *graph.Node) bool {
+	if n.Op.Domain != "" || !moves[n.Op.Name] {
+		return false
+	}
+	for i, v := range n.In {
+		if isHalf(v) && w.wide[v] == nil && v.Const == nil || i == 0 && (!isHalf(v) || v.Const != nil) {
+			return false
+		}
+	}
+	for _, v := range n.Out {
+		if v == nil {
+			continue
+		}
+		if v.IsOutput() {
+			return false
+		}
+		for _, u := range v.Uses {
+			if u.Node.Op.Domain != "" || !computes[u.Node.Op.Name] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// node puts the same operator on float32 in the place of n; rounded, operands
+// and results are.
+func (w *widener) node(g *graph.Graph, n *graph.Node, rounded bool) {
+	touched := false
+	for _, v := range n.In {
+		touched = touched || isHalf(v)
+	}
+	if !touched {
+		return
+	}
+	b := w.c.Builder(g, n.From)
+	in := make([]*graph.Value, len(n.In))
+	for i, v := range n.In {
+		switch in[i] = v; {
+		case isHalf(v) && rounded && v.Const == nil:
+			in[i] = b.Op("Cast", graph.Attrs{"to": int64(tensor.Float32)}, v)
+		case isHalf(v):
+			in[i] = w.widen(b, v)
+		}
+	}
+	m := b.Like(n, in...)
+	if b.Err != nil {
+		return
+	}
+	for i, v := range n.Out {
+		if v == nil || v.Unused() {
+			continue
+		}
+		x := m.Out[i]
+		if isHalf(v) {
+			x = b.Op("Cast", graph.Attrs{"to": int64(v.Type.DType)}, m.Out[i])
+			if !rounded {
+				w.wide[x] = m.Out[i]
+			}
+		}
+		if v.IsOutput() { // outputs of the model keep their names
+			v.Name, x.Name = x.Name, v.Name
+		}
+		v.ReplaceWith(x)
+	}
+	w.count++
+}
+
+// widen gives a 16-bit value as float32: what it was rounded from, where it was
+// computed here.
+func (w *widener) widen(b *graph.Builder, v *graph.Value) *graph.Value {
+	if x := w.wide[v]; x != nil && (x.Def == nil || x.Def.Graph == b.Graph) {
+		return x
+	}
+	var x *graph.Value
+	switch {
+	case v.Const != nil:
+		x = b.Graph.AddConst(v.Name, Float32(v.Const))
+	case v.Def != nil && v.Def.Op.Is("", "Cast") && v.Def.In[0].Type.DType == tensor.Float32 && v.Def.Graph == b.Graph:
+		x = v.Def.In[0] // float32 that was only made narrow for this arithmetic
+	default:
+		x = b.Op("Cast", graph.Attrs{"to": int64(tensor.Float32)}, v)
+	}
+	w.wide[v] = x
+	return x
+}
+
+// Float32 converts a tensor of 16-bit floats.
+func Float32(t *tensor.Tensor) *tensor.Tensor {
+	out := tensor.New(tensor.Float32, t.Shape...)
+	src, dst := tensor.Of[uint16](t), tensor.Of[float32](out)
+	f := tensor.F16ToF32
+	if t.DType == tensor.BFloat16 {
+		f = tensor.BF16ToF32
+	}
+	for i, h := range src {
+		dst[i] = f(h)
+	}
+	return out
+}
