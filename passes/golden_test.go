@@ -191,6 +191,14 @@ func (g *golden) equal(a, b *graph.Graph) {
 	if err != nil {
 		g.t.Fatalf("the output graph does not run: %v", err)
 	}
+	tol := 1e-5
+	a.Walk(func(n *graph.Node) {
+		for _, v := range n.Out {
+			if v != nil && v.Type.DType == tensor.Float16 {
+				tol = 1.0 / 1024 // the rounding of float16, which passes/half moves
+			}
+		}
+	})
 	for i, w := range want {
 		var diff, norm float64
 		if got[i].TypeString() != w.TypeString() {
@@ -200,7 +208,7 @@ func (g *golden) equal(a, b *graph.Graph) {
 			d := got[i].At(j) - w.At(j)
 			diff, norm = diff+d*d, norm+w.At(j)*w.At(j)
 		}
-		if e := math.Sqrt(diff / math.Max(norm, 1e-30)); !(e <= 1e-5) {
+		if e := math.Sqrt(diff / math.Max(norm, 1e-30)); !(e <= tol) {
 			g.t.Errorf("output %d changed: relative error %.2e", i, e)
 		}
 	}
