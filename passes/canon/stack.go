@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
 )
 
@@ -126,6 +127,9 @@ func scatterNDAt(data graph.Type, indices *graph.Value, u graph.Type) map[int]in
 		}
 		return nil
 	}
+	if indices.Const != nil {
+		return constantGrid(data, indices.Const, u)
+	}
 	cat := indices.Def
 	if cat == nil || !cat.Op.Is("", "Concat") || len(cat.In) != data.Rank() || len(grid) != data.Rank()+1 || concatAxis(cat) != data.Rank() {
 		return nil
@@ -146,6 +150,39 @@ func scatterNDAt(data graph.Type, indices *graph.Value, u graph.Type) map[int]in
 			return nil
 		}
 		at[axis] = i
+	}
+	if !coversBut(data, u, at) {
+		return nil
+	}
+	return at
+}
+
+// constantGrid reads a grid of index tuples that was folded to a constant.
+func constantGrid(data graph.Type, indices *tensor.Tensor, u graph.Type) map[int]int64 {
+	rank := data.Rank()
+	if len(indices.Shape) != rank+1 || indices.Shape[rank] != rank || indices.Len() == 0 || indices.Len() > maxConstScan {
+		return nil
+	}
+	at := map[int]int64{}
+	for axis := range rank {
+		inner := 1
+		for _, n := range indices.Shape[axis+1 : rank] {
+			inner *= n
+		}
+		counts, same := data.Shape[axis].Is(int64(indices.Shape[axis])), true
+		for i := range indices.Len() / rank {
+			k := indices.IntAt(i*rank + axis)
+			counts = counts && k == int64(i/inner%indices.Shape[axis])
+			same = same && k == indices.IntAt(axis)
+		}
+		if counts {
+			continue
+		}
+		k, ok := index(indices.IntAt(axis), data.Shape[axis])
+		if !same || !ok {
+			return nil
+		}
+		at[axis] = k
 	}
 	if !coversBut(data, u, at) {
 		return nil
@@ -344,11 +381,14 @@ func forwardGather(r *rewriter, n *graph.Node) *graph.Value {
 	if !ok {
 		return nil
 	}
+	b := r.builder(n)
+	if t.Shape[axis].Is(1) { // a stack of one layer
+		return done(b, r.entry(b, n.In[0], axis, n.Out[0].Type.Rank() == t.Rank(), 8))
+	}
 	v, from, _ := source(n.In[0], axis, i, i+1)
 	if v == n.In[0] {
 		return nil
 	}
-	b := r.builder(n)
 	if v.Type.Shape[axis].Is(1) {
 		return done(b, r.entry(b, v, axis, n.Out[0].Type.Rank() == t.Rank(), 8))
 	}

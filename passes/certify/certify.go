@@ -10,6 +10,7 @@ package certify
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -86,6 +87,18 @@ func Check(ctx context.Context, t *ops.Table, cache map[string]any, c *Claim) er
 
 func (r *region) check(ctx context.Context, t *ops.Table, c *Claim) error {
 	far := r.reach()
+	if err := r.trials(ctx, t, c, far); err != nil || len(far.far) == 0 || c.length.IsConst() {
+		return err
+	}
+	r, far, err := r.near(c, far)
+	if err != nil {
+		return err
+	}
+	return r.trials(ctx, t, c, far)
+}
+
+// trials runs all sizes.
+func (r *region) trials(ctx context.Context, t *ops.Table, c *Claim, far reach) error {
 	sizes, err := c.further(far)
 	if err != nil {
 		return err
@@ -132,8 +145,8 @@ func (m *Mismatch) Error() string {
 // Closer returns the error of the claim that came closer to being true: of
 // several assignments of roles, its reason is the one worth reading.
 func Closer(a, b error) error {
-	x, ok := a.(*Mismatch)
-	y, ok2 := b.(*Mismatch)
+	var x, y *Mismatch
+	ok, ok2 := errors.As(a, &x), errors.As(b, &y)
 	switch {
 	case a == nil || !ok && ok2:
 		return b

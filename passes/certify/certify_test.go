@@ -3,6 +3,7 @@ package certify_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -222,8 +223,50 @@ func TestReach(t *testing.T) {
 	}
 	c = claim(t, tab, strings.Replace(late, "{40}", "{5000}", 1))
 	c.Along(graph.Sym("L"), 1, 6)
-	if err := certify.Check(context.Background(), tab, nil, c); err == nil || !strings.Contains(err.Error(), "5000") {
-		t.Errorf("a change at token 5000: error %v", err)
+	if err := certify.Check(context.Background(), tab, nil, c); !errors.As(err, &m) || m.Trial != 2 {
+		t.Errorf("a change at token 5000, brought near: error %v", err)
+	}
+}
+
+// TestTable: a constant mask that is cut to the length is looked at as a whole.
+func TestTable(t *testing.T) {
+	tab := table(t)
+	text := func(n int, keep func(i, j int) bool) string {
+		var rows strings.Builder
+		for i := range n {
+			for j := range n {
+				fmt.Fprintf(&rows, "%d, ", map[bool]int{true: 1}[keep(i, j)])
+			}
+		}
+		return fmt.Sprintf(`graph m (float[L,L] x) => (float old, float new)
+<
+  float[%[1]d,%[1]d] table = {%[2]s}
+  int64[2] from = {0, 0}
+  int64[2] axes = {0, 1}
+  int64[] k = {0}
+> {
+  int64[2] len = Shape-15 (x)
+  float mask = Slice-13 (table, from, len, axes)
+  float old = Mul-14 (x, mask)
+  float new = Trilu-14 <upper: int = 0> (x, k)
+}`, n, strings.TrimSuffix(rows.String(), ", "))
+	}
+	for name, c := range map[string]struct {
+		n    int
+		keep func(i, j int) bool
+		want string
+	}{
+		"triangle":      {40, func(i, j int) bool { return j <= i }, ""},
+		"long triangle": {1500, func(i, j int) bool { return j <= i }, ""},
+		"band":          {40, func(i, j int) bool { return j <= i && i-j < 30 }, "double[40,40]"},
+		"long band":     {1500, func(i, j int) bool { return j <= i && i-j < 1400 }, "1500 rows"},
+	} {
+		cl := claim(t, tab, text(c.n, c.keep))
+		cl.Along(graph.Sym("L"), 3, 7)
+		err := certify.Check(context.Background(), tab, nil, cl)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: error %v, want %q", name, err, c.want)
+		}
 	}
 }
 

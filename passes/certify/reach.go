@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/passes/layout"
 )
 
@@ -13,18 +14,21 @@ import (
 // beyond 100. The constants of comparisons tell how far the check must go.
 
 // MaxReach is the longest sequence that is checked for the sake of a constant.
+// Constants beyond it are brought near: see near.go.
 const MaxReach = 1024
 
 // reach is how far the numbers in a region's comparisons lie.
 type reach struct {
-	length  int64   // of positions
-	value   float64 // of elements
-	clipped bool    // elements are compared or clipped at all
+	length  int64          // of positions
+	far     map[int64]bool // positions beyond MaxReach
+	table   int64          // length of a constant that is cut to the sequence's length
+	value   float64        // of elements
+	clipped bool           // elements are compared or clipped at all
 }
 
 // reach looks at what the old side computes, bodies included.
 func (r *region) reach() reach {
-	var out reach
+	out := reach{far: map[int64]bool{}}
 	seen := map[*graph.Node]bool{}
 	var node func(n *graph.Node)
 	var stack []*graph.Value
@@ -60,6 +64,15 @@ func (r *reach) see(n *graph.Node) {
 			r.constants(n.In[1], 4, false)
 		}
 		return
+	case "Slice", "Gather":
+		if n.In[0].Const != nil && n.In[0].Known == nil && symbolic(n.In[1:]) {
+			r.table = max(r.table, tableLength(n.In[0].Const))
+		}
+		if n.Op.Name == "Slice" && len(n.In) > 3 && alongSymbol(n) {
+			r.constants(n.In[1], 1, false)
+			r.constants(n.In[2], 1, false)
+		}
+		return
 	case "HardSigmoid", "HardSwish", "ThresholdedRelu":
 		r.clipped = true
 		r.value = math.Max(r.value, float64(n.Attrs.Float("alpha", 1)))
@@ -76,6 +89,24 @@ func (r *reach) see(n *graph.Node) {
 	for _, name := range []string{"min", "max"} { // Clip before version 11
 		r.number(math.Abs(float64(n.Attrs.Float(name, 0))), elements)
 	}
+}
+
+// alongSymbol: a Slice cuts an axis of symbolic length.
+func alongSymbol(n *graph.Node) bool {
+	axes, ok := ops.KnownOf(n.In[3])
+	if !ok || !n.In[0].Type.Ranked() {
+		return false
+	}
+	for _, d := range axes {
+		a, ok := d.Const()
+		if a < 0 {
+			a += int64(n.In[0].Type.Rank())
+		}
+		if ok && a >= 0 && a < int64(n.In[0].Type.Rank()) && !n.In[0].Type.Shape[a].IsConst() {
+			return true
+		}
+	}
+	return false
 }
 
 // constants notes the numbers that v is computed from by a few additions and
@@ -114,7 +145,11 @@ func (r *reach) number(x float64, elements bool) {
 		r.value = math.Max(r.value, x)
 	}
 	if x < 1<<40 && x == math.Trunc(x) { // positions may be counted in floats
-		r.length = max(r.length, int64(x))
+		if x > MaxReach {
+			r.far[int64(x)] = true
+		} else {
+			r.length = max(r.length, int64(x))
+		}
 	}
 }
 
@@ -133,13 +168,16 @@ func (c *Claim) further(r reach) ([]graph.Bindings, error) {
 		}
 		longest = max(longest, n)
 	}
-	if c.length.IsConst() || r.length <= longest {
+	if c.length.IsConst() || max(r.length, r.table) <= longest {
 		return sizes, nil
 	}
-	if r.length > MaxReach {
-		return nil, fmt.Errorf("a comparison with %d may set in beyond the longest sequence that can be checked, %d", r.length, MaxReach)
+	if r.table > MaxReach {
+		return nil, fmt.Errorf("a constant of %d rows that is cut to the sequence's length is no triangular mask, and may differ beyond the longest sequence that can be checked, %d", r.table, MaxReach)
 	}
 	n := r.length + 3
+	if r.table > r.length {
+		n = r.table // there are no longer sequences
+	}
 	if c.Multiple > 1 {
 		n = (n + c.Multiple - 1) / c.Multiple * c.Multiple
 	}

@@ -63,7 +63,13 @@ func matchNorm(c *passes.Context, n *graph.Node) (*norm, bool) {
 	}
 	for _, p := range pair(n) {
 		w := p[0]
-		if w.Const == nil || w.Type.Rank() != 1 || !p[1].Type.Equal(n.Out[0].Type) {
+		if w.Const == nil || !p[1].Type.Equal(n.Out[0].Type) {
+			continue
+		}
+		if m := matchGrouped(n, w, p[1]); m != nil {
+			return m, true
+		}
+		if w.Type.Rank() != 1 {
 			continue
 		}
 		nodes, v := layout.Path(p[1])
@@ -82,6 +88,28 @@ func matchNorm(c *passes.Context, n *graph.Node) (*norm, bool) {
 		return &norm{y: n.Out[0], x: x, w: w, eps: eps, inner: x, nodes: nodes}, true
 	}
 	return nil, false
+}
+
+// matchGrouped matches a weight [G,W/G] that multiplies the groups before they
+// are one axis again (Falcon-H1).
+func matchGrouped(n *graph.Node, w, v *graph.Value) *norm {
+	s, out := w.Type.Shape, n.Out[0].Type.Shape
+	if len(s) != 2 || len(out) < 3 || s[0] != out[len(out)-2] || s[1] != out[len(out)-1] {
+		return nil
+	}
+	use := only(n.Out[0])
+	if use == nil || !use.Op.Is("", "Reshape") {
+		return nil
+	}
+	y := use.Out[0]
+	if _, width := last(y.Type); y.Type.Rank() != len(out)-1 || width != layout.Product(s...) {
+		return nil
+	}
+	x, eps, _ := normalised(v)
+	if x == nil {
+		return nil
+	}
+	return &norm{y: y, x: x, w: w, eps: eps, inner: x, nodes: []*graph.Node{use}}
 }
 
 // last is the rank and the length of the last axis.
@@ -171,7 +199,7 @@ func (m *norm) rewrite(c *passes.Context, g *graph.Graph) {
 	_, flat := layout.Path(m.inner)
 	if gate := op(flat, "Mul"); gate != nil && flat.Type.Equal(m.y.Type) {
 		for _, p := range pair(gate) {
-			if s := op(p[1], "Swish"); s != nil && s.In[0].Type.Equal(p[0].Type) {
+			if s := op(p[1], "Swish"); s != nil && p[0].Type.Equal(flat.Type) && layout.Numel(s.In[0]) == layout.Numel(p[0]) {
 				gs, ok := group.Const()
 				if !ok {
 					continue
@@ -181,7 +209,7 @@ func (m *norm) rewrite(c *passes.Context, g *graph.Graph) {
 				}
 				attrs["group_size"] = gs
 				cl.In = append(cl.In, certify.Input{Value: p[0]}, certify.Input{Value: s.In[0]})
-				v := b.SSM("GatedRMSNorm", attrs, p[0], s.In[0], m.w)
+				v := b.SSM("GatedRMSNorm", attrs, p[0], layout.Reshape(b, s.In[0], p[0].Type.Shape), layout.Reshape(b, m.w, []graph.Dim{width}))
 				finish(c, b, ruleGated, cl, v)
 				return
 			}

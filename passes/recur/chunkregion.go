@@ -7,6 +7,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
+	"github.com/ssdc-go/ssdc/passes/certify"
 	"github.com/ssdc-go/ssdc/passes/layout"
 )
 
@@ -47,6 +48,7 @@ func (r *chunkRegion) find(nodes []*graph.Node) {
 	}
 	remaining[r.root] = count(r.root)
 	var exits []*graph.Value
+	var best error
 	seen, cuts := 0, 0
 	why := "its influence never flows together into one value"
 	for _, n := range nodes {
@@ -114,7 +116,8 @@ func (r *chunkRegion) find(nodes []*graph.Node) {
 		if err == nil {
 			return
 		}
-		why = err.Error()
+		best = certify.Closer(best, err) // the first cut's, unless a later one comes as far as a certificate
+		why = best.Error()
 		if cuts++; cuts >= maxCuts || len(live) == 0 {
 			break
 		}

@@ -1,6 +1,7 @@
 package recur
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -127,6 +128,10 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 	}
 	cl.Shrink = r.shrinking(a[2], P, bv.Type.Shape[2], bv.Type.Shape[3])
 	err := certify.Rewrite(r.c, ruleChunked, cl)
+	var m *certify.Mismatch
+	if errors.As(err, &m) {
+		return r.diagnose(m, cl, bs, cs)
+	}
 	if q, ok := r.q.Const(); ok && certify.CannotEvaluate(err) {
 		// The form may only exist for whole chunks: elsewhere the graph cannot run.
 		cl.Along(a[1], q, 3*q)
@@ -134,6 +139,45 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 		err = certify.Rewrite(r.c, ruleChunked, cl)
 	}
 	return err
+}
+
+// diagnosis adds what is known about a mismatch.
+type diagnosis struct {
+	*certify.Mismatch
+	why string
+}
+
+func (d *diagnosis) Error() string { return d.Mismatch.Error() + "; " + d.why }
+func (d *diagnosis) Unwrap() error { return d.Mismatch }
+
+// diagnose recognises what often keeps a chunked form from being an SSD: groups
+// in another order, and states that are not carried from chunk to chunk.
+func (r *chunkRegion) diagnose(m *certify.Mismatch, cl *certify.Claim, bs, cs []*graph.Value) error {
+	heads := r.root.Type.Shape[2]
+	for _, forms := range [][]*graph.Value{bs, cs} {
+		for _, v := range forms {
+			if tiled(v, heads) {
+				return &diagnosis{m, fmt.Sprintf("%q is tiled over the heads (head h reads group h mod G), where an SSD's groups are repeated one by one (h div H/G); transformers 4.49 and older export this, 4.57 does not", v.Name)}
+			}
+		}
+	}
+	if q, ok := r.q.Const(); ok && q > 1 && m.Trial > 0 {
+		return &diagnosis{m, fmt.Sprintf("the two agree within a chunk of %d tokens and differ across chunks: the states are not carried on as exp(sum of the decays) tells", q)}
+	}
+	return m
+}
+
+// tiled: v is [B,L,H,N] by repetition of whole runs of groups.
+func tiled(v *graph.Value, heads graph.Dim) bool {
+	if v.Type.Rank() != 4 || v.Type.Shape[2] != heads {
+		return false
+	}
+	for _, u := range layout.Chain(v) {
+		if u.Def != nil && u.Def.Op.Is("", "Tile") {
+			return true
+		}
+	}
+	return false
 }
 
 // lengths to certify at: shorter than a chunk, and across chunks with a tail.

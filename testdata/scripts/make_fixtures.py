@@ -21,14 +21,25 @@ import transformers
 from fixtures import check, export, reference
 from fixtures.spec import Built, Fixture
 
-HF_MAJOR = int(transformers.__version__.split(".")[0])
+
+
+TORCH = "2.15"
+
+
+def of(version: str, release: str) -> bool:
+    """4.44.2 is of 4.44, 4.4 is not."""
+    return f"{version}.".startswith(release + ".")
+
+
+def needs(fx: Fixture) -> str:
+    return f"needs torch {fx.torch or TORCH}" + (f", transformers {fx.release}" if fx.release else "")
 
 
 def all_fixtures() -> list[Fixture]:
-    from fixtures import handbuilt, loops, mamba1, mamba2, minimal, older, torchscan
+    from fixtures import families, handbuilt, loops, mamba1, mamba2, minimal, older, torchscan
 
-    families = (mamba2, mamba1, minimal, loops, handbuilt, torchscan, older)
-    return [fx for family in families for fx in family.fixtures()]
+    modules = (mamba2, mamba1, minimal, loops, handbuilt, torchscan, older, families)
+    return [fx for module in modules for fx in module.fixtures()]
 
 
 def write(fx: Fixture, root: pathlib.Path) -> dict:
@@ -93,12 +104,13 @@ def describe(fx: Fixture, built: Built, path: pathlib.Path, changes: list[str]) 
         "notes": fx.notes,
         "exporter": fx.exporter,
         "torch": torch.__version__,
-        "transformers": transformers.__version__ if fx.hf_major else None,
+        "transformers": transformers.__version__ if fx.release else None,
         "onnx": onnx.__version__,
         "onnxruntime": onnxruntime.__version__,
         "opset": {o.domain or "ai.onnx": o.version for o in model.opset_import},
         "nodes": len(model.graph.node),
         "expect_fused": fx.expect_fused,
+        "expect_miss": fx.expect_miss,
         "dynamic_axes": {k: {str(a): s if isinstance(s, str) else str(s.__name__) for a, s in v.items()} for k, v in fx.dynamic.items()},
         "changes_after_export": changes,
         "seed": fx.seed,
@@ -153,9 +165,9 @@ def main() -> int:
     chosen = [f for f in chosen if re.search(args.only, f.name)]
     failed = 0
     for fx in chosen:
-        wrong_version = fx.hf_major not in (None, HF_MAJOR)
+        wrong_version = fx.release and not of(transformers.__version__, fx.release) or not of(torch.__version__, fx.torch or TORCH)
         if args.list or wrong_version:
-            print(f"{fx.name:48s} {'needs transformers ' + str(fx.hf_major) if wrong_version else ''}")
+            print(f"{fx.name:48s} {needs(fx) if wrong_version else ''}")
             continue
         try:
             print(f"{fx.name:48s}", summary(write(fx, root)), flush=True)
