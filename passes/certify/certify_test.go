@@ -257,9 +257,9 @@ func TestTable(t *testing.T) {
 		want string
 	}{
 		"triangle":      {40, func(i, j int) bool { return j <= i }, ""},
-		"long triangle": {1500, func(i, j int) bool { return j <= i }, ""},
+		"long triangle": {1100, func(i, j int) bool { return j <= i }, ""},
 		"band":          {40, func(i, j int) bool { return j <= i && i-j < 30 }, "double[40,40]"},
-		"long band":     {1500, func(i, j int) bool { return j <= i && i-j < 1400 }, "1500 rows"},
+		"long band":     {1100, func(i, j int) bool { return j <= i && i-j < 1050 }, "1100 rows"},
 	} {
 		cl := claim(t, tab, text(c.n, c.keep))
 		cl.Along(graph.Sym("L"), 3, 7)
