@@ -241,8 +241,10 @@ func (n *Node) Output(i int) *Value {
 // String identifies the node in messages: node "/layers.0/Mul" (Mul-14).
 func (n *Node) String() string {
 	name := n.From
-	if name == "" && len(n.Out) > 0 && n.Out[0] != nil {
-		name = n.Out[0].Name
+	for _, v := range n.Out {
+		if name == "" && v != nil {
+			name = v.Name
+		}
 	}
 	return fmt.Sprintf("node %q (%s)", name, n.Op)
 }

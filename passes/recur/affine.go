@@ -105,6 +105,8 @@ func (p *splitter) refuse(n *graph.Node, v *graph.Value) error {
 		return fmt.Errorf("%q does not come from the state", v.Name)
 	}
 	switch name := n.Op.Name; {
+	case (name == "MatMul" || name == "Gemm") && (n.In[0].Const != nil || n.In[1].Const != nil):
+		return fmt.Errorf("%s mixes the entries of the state by a matrix%s", n, expected)
 	case name == "ReduceSum" || name == "MatMul" || name == "Einsum" || name == "Gemm" || name == "ReduceMean":
 		return fmt.Errorf("%s contracts the state on the way to the next state, as the delta rule does%s", n, expected)
 	case strings.HasSuffix(name, "Normalization") || strings.HasSuffix(name, "Softmax"):

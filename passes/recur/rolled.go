@@ -28,20 +28,26 @@ type rolled struct {
 	rule string
 	// op is the operator aimed at, for remarks: set by rewrite.
 	op string
+	// pair are the states last taken for a complex number.
+	pair string
 }
 
 // rewrite replaces r, or says in an error why it stays. The caller makes the remark.
 func (r *rolled) rewrite(c *passes.Context, g *graph.Graph) error {
 	r.op = "ssm.LinearScan"
 	var first error
+	final := false // first is not an error of a check with other numbers than the model's
 	way := specialisation{params: true, groups: true, fuse: true}
 	for {
 		used, err := r.attempt(c, g, way)
 		if err == nil {
 			return nil
 		}
-		if first == nil || !used.params {
-			first = err
+		if first == nil || !final {
+			first, final = err, !used.params
+			if r.pair != "" {
+				first = fmt.Errorf("the states %s drive each other, but not as the parts of a complex number: %w", r.pair, err)
+			}
 		}
 		if _, mismatch := err.(*certify.Mismatch); !mismatch && !certify.CannotEvaluate(err) {
 			return first
@@ -76,6 +82,7 @@ func (r *rolled) attempt(c *passes.Context, g *graph.Graph, way specialisation) 
 		return used, err
 	}
 	cl, err := r.claim(rec, way.params)
+	r.pair = rec.pair
 	if err != nil {
 		return used, err
 	}

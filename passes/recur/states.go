@@ -27,6 +27,7 @@ type recurrence struct {
 	active  map[*lift.State]bool
 	buffers map[*lift.State]*buffer
 	scans   []*graph.Node // ssm.LinearScan
+	pair    string        // names of two states taken for a complex number
 }
 
 // solution is a solved state.
@@ -196,6 +197,7 @@ func (r *recurrence) solve(s *lift.State) error {
 	if len(group) == 1 {
 		return r.realScan(s, forms[0])
 	}
+	r.pair = stateNames(group)
 	return r.complexScan(group[0], group[1], forms[0], forms[1])
 }
 

@@ -114,9 +114,10 @@ func (s *step) depends(v *graph.Value) bool {
 }
 
 // candidates lists the values of the state's shape that stand a few linear
-// operators behind it, those that leave the model first, and whether the state
-// is scaled by an exponential or a gate.
-func (s *step) candidates() (leaving, rest []*graph.Value, scaled bool) {
+// operators behind it, those that leave the model first; then what other
+// operators make of them, and whether the state is scaled by an exponential or
+// a gate.
+func (s *step) candidates() (leaving, rest, behind []*graph.Value, decayed bool) {
 	tails := &tailFinder{memo: map[*graph.Node]bool{}}
 	seen := map[*graph.Value]bool{s.state: true}
 	work := []*graph.Value{s.state}
@@ -127,6 +128,9 @@ func (s *step) candidates() (leaving, rest []*graph.Value, scaled bool) {
 			if n.Graph != s.g || len(n.Out) != 1 || seen[n.Out[0]] || layout.Numel(n.Out[0]) != size {
 				continue
 			}
+			if work[i] != s.state && layout.Numel(n.Out[0]) == size && slices.Equal(n.Out[0].Type.Shape, s.state.Type.Shape) {
+				behind = append(behind, n.Out[0])
+			}
 			if !isOp(n, "Mul", "Add", "Sub", "Where", "Sum", "Neg", "Div", "Einsum", "Cast", "Reshape", "Transpose", "Squeeze", "Unsqueeze") {
 				continue
 			}
@@ -134,8 +138,8 @@ func (s *step) candidates() (leaving, rest []*graph.Value, scaled bool) {
 			seen[v] = true
 			work = append(work, v)
 			if isOp(n, "Mul") && work[i] == s.state {
-				if e := layout.Deepest(n.In[1-u.Index]); e.Def != nil && isOp(e.Def, "Exp", "Sigmoid") && !s.depends(e) {
-					scaled = true
+				if e := layout.Deepest(n.In[1-u.Index]); e.Def != nil && isOp(e.Def, "Exp", "Sigmoid") {
+					decayed = true
 				}
 			}
 			if !slices.Equal(v.Type.Shape, s.state.Type.Shape) || !isFloat(v) {
@@ -149,7 +153,7 @@ func (s *step) candidates() (leaving, rest []*graph.Value, scaled bool) {
 			}
 		}
 	}
-	return leaving, rest, scaled
+	return leaving, rest, behind, decayed
 }
 
 func (s *step) rewrite() error {
@@ -160,7 +164,7 @@ func (s *step) rewrite() error {
 			s.first = min(s.first, at)
 		}
 	}
-	leaving, rest, scaled := s.candidates()
+	leaving, rest, behind, decayed := s.candidates()
 	var last error
 	for i, v := range append(slices.Clone(leaving), rest...) {
 		s.next = v
@@ -172,11 +176,15 @@ func (s *step) rewrite() error {
 			last = err
 		}
 	}
-	if len(leaving)+len(rest) > 0 {
-		s.next = append(slices.Clone(leaving), rest...)[0]
+	all := slices.Concat(leaving, rest, behind)
+	if len(all) > 0 {
+		s.next = all[0]
+	}
+	if len(leaving)+len(rest) == 0 && len(behind) > 0 && decayed {
+		_, last = s.try(false) // to say why
 	}
 	// Only what is decayed looks like a state; a residual stream is added to.
-	if !scaled || s.state.Type.Rank() < 3 {
+	if !decayed || s.state.Type.Rank() < 3 {
 		return nil
 	}
 	return last
@@ -229,6 +237,9 @@ func (s *step) attempt(leaves bool, way specialisation) (used specialisation, do
 		return used, false, fmt.Errorf("%q is no state*decay + update", s.next.Name)
 	}
 	grows := f.a[0].V == nil
+	if grows && !leaves {
+		return used, false, nil
+	}
 	if _, _, err := r.linearScan(s.state.Type, f.a[0], f.u, s.state, nil); err != nil {
 		return used, false, err
 	}
