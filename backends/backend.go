@@ -104,4 +104,13 @@ type StepTime struct {
 	Node   *graph.Node // nil for copies of inputs and outputs
 	Kernel string
 	Took   time.Duration
+	Start  time.Time
+	Cost   Cost // zero when the backend does not know it
+}
+
+// Cost is the least that a step has to do.
+type Cost struct {
+	Ops    int64  // floating-point or integer operations, a multiply-add being two
+	Bytes  int64  // read and written
+	Format string // of the weights, which decides what the arithmetic may reach
 }

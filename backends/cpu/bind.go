@@ -35,6 +35,7 @@ type step struct {
 	run    Step
 	node   *graph.Node // nil: copy to an output
 	kernel string
+	cost   backends.Cost
 }
 
 // forever is the last use of a value that must survive the run.
@@ -430,7 +431,7 @@ func (b *binder) outputs() (copies []step) {
 			r.add(m)
 			b.p.external = append(b.p.external, r)
 			dst := m
-			copies = append(copies, step{kernel: "copy", run: func() error { copyDense(dst.Raw, src); return nil }})
+			copies = append(copies, step{kernel: "copy", run: func() error { copyDense(dst.Raw, src); return nil }, cost: backends.Cost{Bytes: int64(2 * src.DType.Bytes(src.Len()))}})
 		}
 		taken[m.root] = true
 		if j >= 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu/pool"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -135,25 +136,25 @@ func (b *binder) lower() error {
 			continue
 		}
 		if end, run, name := b.tiled(i); run != nil {
-			b.p.steps = append(b.p.steps, step{run, n, name})
+			b.p.steps = append(b.p.steps, step{run, n, name, b.cost(b.nodes[i : end+1])})
 			i = end
 			continue
 		}
 		if b.dynamic(n) {
-			b.p.steps = append(b.p.steps, step{b.heapStep(n), n, "heap"})
+			b.p.steps = append(b.p.steps, step{b.heapStep(n), n, "heap", backends.Cost{}})
 			continue
 		}
 		if k := b.e.kernels[n]; k != nil {
 			run, err := k.Lower(&Bind{b, n, i}, n)
 			if err == nil {
-				b.p.steps = append(b.p.steps, step{run, n, k.Name})
+				b.p.steps = append(b.p.steps, step{run, n, k.Name, b.cost(b.nodes[i : i+1])})
 				continue
 			}
 			if !errors.Is(err, ErrFallback) {
 				return fmt.Errorf("%s: %w", n, err)
 			}
 		}
-		b.p.steps = append(b.p.steps, step{b.evalStep(n), n, ""})
+		b.p.steps = append(b.p.steps, step{b.evalStep(n), n, "", b.cost(b.nodes[i : i+1])})
 	}
 	return nil
 }

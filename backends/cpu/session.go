@@ -96,7 +96,7 @@ func (s *session) execute(ctx context.Context, p *program) (err error) {
 		if err := p.steps[i].run(); err != nil {
 			return err
 		}
-		s.trace(backends.StepTime{Step: i, Node: p.steps[i].node, Kernel: p.steps[i].kernel, Took: time.Since(start)})
+		s.trace(backends.StepTime{Step: i, Node: p.steps[i].node, Kernel: p.steps[i].kernel, Took: time.Since(start), Start: start, Cost: p.steps[i].cost})
 	}
 	return nil
 }

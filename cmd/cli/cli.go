@@ -70,7 +70,7 @@ certified in float64), and runs them on fast CPU kernels.
 Exit codes: 0 success, 1 the command failed, 2 the command line is wrong.`)
 	root.Version = ssdc.Version()
 	root.SetVersionTemplate("ssdc {{.Version}}\n")
-	root.AddCommand(a.compileCommand(), a.runCommand(), a.inspectCommand(), a.explainCommand(), a.benchCommand(),
+	root.AddCommand(a.compileCommand(), a.runCommand(), a.inspectCommand(), a.explainCommand(), a.benchCommand(), a.profileCommand(),
 		a.optCommand(), a.conformanceCommand(), a.opsCommand(), a.backendsCommand(), a.demoCommand())
 	return root, nil
 }
@@ -79,6 +79,8 @@ Exit codes: 0 success, 1 the command failed, 2 the command line is wrong.`)
 func (a *app) runCommand() *cobra.Command { return a.compiling(runner.RunCommand) }
 
 func (a *app) benchCommand() *cobra.Command { return a.compiling(runner.BenchCommand) }
+
+func (a *app) profileCommand() *cobra.Command { return a.compiling(runner.ProfileCommand) }
 
 // compiling adds the flags for models that are compiled in memory.
 func (a *app) compiling(make func(runner.Opener) *cobra.Command) *cobra.Command {

@@ -258,12 +258,12 @@ func TestState(t *testing.T) {
 func TestBench(t *testing.T) {
 	art := artifactOf(t, prefill)
 	m := keys(t, must(t, "bench", art, "--shape", "batch=1,seq=8", "--runs", "3", "--json"),
-		"model", "shape", "threads", "runs", "median_ms", "min_ms", "p90_ms", "open_ms", "first_ms", "steps")
+		"model", "shape", "threads", "runs", "median_ms", "min_ms", "p90_ms", "open_ms", "first_ms", "peak", "of_peak", "steps")
 	steps := m["steps"].([]any)
 	ssd := 0
 	for _, s := range steps {
 		s := s.(map[string]any)
-		for _, k := range []string{"node", "op", "kernel", "median_ms", "share"} {
+		for _, k := range []string{"node", "op", "kernel", "median_ms", "share", "gflops", "gbs", "of_peak"} {
 			if _, ok := s[k]; !ok {
 				t.Fatalf("a step has no %q: %v", k, s)
 			}
@@ -272,12 +272,49 @@ func TestBench(t *testing.T) {
 			ssd++
 		}
 	}
-	if ssd != 2 || m["median_ms"].(float64) <= 0 {
-		t.Errorf("%d SSD steps, median %v", ssd, m["median_ms"])
+	if ssd != 2 || m["median_ms"].(float64) <= 0 || m["of_peak"].(float64) <= 0 {
+		t.Errorf("%d SSD steps, median %v, share of the peak %v", ssd, m["median_ms"], m["of_peak"])
 	}
 	if text := must(t, "bench", art, "--runs", "1", "--top", "2"); !strings.Contains(text, "median") || !strings.Contains(text, "other steps") {
 		t.Errorf("bench prints\n%s", text)
 	}
+}
+
+func TestProfile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "trace.json")
+	must(t, "profile", artifactOf(t, prefill), "--shape", "batch=1,seq=8", "--runs", "2", "-o", path)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var trace struct {
+		TraceEvents []struct {
+			Name, Cat, Ph string
+			Ts, Dur       float64
+			Args          map[string]any
+		}
+	}
+	if err := json.Unmarshal(data, &trace); err != nil {
+		t.Fatal(err)
+	}
+	count, end := map[string]int{}, 0.0
+	for _, e := range trace.TraceEvents {
+		count[e.Cat]++
+		count[e.Name]++
+		if e.Ph != "X" || e.Ts < 0 || e.Dur <= 0 {
+			t.Errorf("event %+v", e)
+		}
+		if e.Cat == "step" {
+			if e.Ts < end {
+				t.Errorf("step %s begins at %g us, before the last one ended at %g", e.Name, e.Ts, end)
+			}
+			end = e.Ts
+		}
+	}
+	if count["run"] != 2 || count["SSD"] != 4 {
+		t.Errorf("%d runs with %d SSD steps, expected 2 and 4", count["run"], count["SSD"])
+	}
+	fails(t, 2, []string{"--runs 0"}, "profile", artifactOf(t, prefill), "--runs", "0")
 }
 
 func TestInspect(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/cpu/peak"
 	"github.com/ssdc-go/ssdc/backends/model"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 )
@@ -23,6 +24,42 @@ type Step struct {
 	Kernel   string  `json:"kernel"`
 	MedianMs float64 `json:"median_ms"`
 	Share    float64 `json:"share"` // of the sum of all steps
+	// The least that the step has to do per second of its median time, and which
+	// part of the time the machine at its peak would take for the slower of
+	// arithmetic and memory; above 1 the data came from a cache. 0: not known.
+	GFlops float64 `json:"gflops"`
+	GBs    float64 `json:"gbs"`
+	OfPeak float64 `json:"of_peak"`
+}
+
+// Peak is what the machine reached in loops without data, and reading memory, just
+// before the model was timed; keys are stable.
+type Peak struct {
+	F32GFlops  float64 `json:"f32_gflops"`
+	BF16GFlops float64 `json:"bf16_gflops"`
+	Int8Gops   float64 `json:"int8_gops"`
+	ReadGBs    float64 `json:"read_gbs"`
+}
+
+// MeasurePeak measures the machine with a number of threads.
+func MeasurePeak(threads int) Peak {
+	m := peak.Measure(threads)
+	return Peak{m.F32 / 1e9, m.BF16 / 1e9, m.Int8 / 1e9, m.Read / 1e9}
+}
+
+// least is the time in ms that the machine at its peak takes.
+func (p *Peak) least(c backends.Cost) float64 {
+	rate := p.F32GFlops
+	switch c.Format {
+	case "bf16":
+		rate = p.BF16GFlops
+	case "int8", "int4":
+		rate = p.Int8Gops
+	}
+	if rate == 0 || p.ReadGBs == 0 {
+		return 0
+	}
+	return max(float64(c.Ops)/rate, float64(c.Bytes)/p.ReadGBs) / 1e6
 }
 
 // Bench is the result of the bench command; keys are stable.
@@ -36,17 +73,19 @@ type Bench struct {
 	P90Ms    float64          `json:"p90_ms"`
 	OpenMs   float64          `json:"open_ms"`
 	FirstMs  float64          `json:"first_ms"`
+	Peak     Peak             `json:"peak"`
+	OfPeak   float64          `json:"of_peak"` // of all steps that are known, by their least times
 	Steps    []Step           `json:"steps"`
 }
 
 // Measure runs a model repeatedly: first untraced for the totals, then traced
 // for the steps.
-func Measure(ctx context.Context, m *model.Model, in map[string]*tensor.Tensor, runs int) (*Bench, error) {
+func Measure(ctx context.Context, m *model.Model, in map[string]*tensor.Tensor, runs int, top Peak) (*Bench, error) {
 	s, err := m.NewSession()
 	if err != nil {
 		return nil, err
 	}
-	b := &Bench{Runs: runs, Steps: []Step{}}
+	b := &Bench{Runs: runs, Peak: top, Steps: []Step{}}
 	one := func() (float64, error) {
 		start := time.Now()
 		_, err := s.Run(ctx, in)
@@ -82,6 +121,7 @@ func Measure(ctx context.Context, m *model.Model, in map[string]*tensor.Tensor, 
 		total += median(per[i])
 	}
 	sort.Ints(steps)
+	least, known := 0.0, 0.0
 	for _, i := range steps {
 		st := Step{Kernel: info[i].Kernel, MedianMs: median(per[i]), Node: "copy", Op: "copy"}
 		if n := info[i].Node; n != nil {
@@ -93,7 +133,15 @@ func Measure(ctx context.Context, m *model.Model, in map[string]*tensor.Tensor, 
 		if total > 0 { // a clock may be too coarse for a tiny model
 			st.Share = st.MedianMs / total
 		}
+		if c := info[i].Cost; c.Bytes > 0 && st.MedianMs > 0 {
+			st.GFlops, st.GBs = float64(c.Ops)/st.MedianMs/1e6, float64(c.Bytes)/st.MedianMs/1e6
+			st.OfPeak = top.least(c) / st.MedianMs
+			least, known = least+top.least(c), known+st.MedianMs
+		}
 		b.Steps = append(b.Steps, st)
+	}
+	if known > 0 {
+		b.OfPeak = least / known
 	}
 	return b, nil
 }
@@ -115,7 +163,9 @@ func BenchCommand(open Opener) *cobra.Command {
 		Use:   "bench MODEL",
 		Short: "time a model, in all and by step",
 		Long: `Time a model on random inputs, or on those given: the median of many runs, and the
-time of each step of its plan, from further runs that are traced.`,
+time of each step of its plan, from further runs that are traced. For each step also
+the arithmetic and the bytes that it cannot do without, per second, and the share of
+what this machine can do, which is measured first.`,
 		Example: "  ssdc bench model.ssda --shape batch=1,seq=512 --threads 2",
 		Args:    One("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -147,14 +197,15 @@ time of each step of its plan, from further runs that are traced.`,
 			for k, v := range given {
 				in[k] = v
 			}
-			b, err := Measure(cmd.Context(), m, in, runs)
+			n := threads
+			if n == 0 {
+				n = runtime.GOMAXPROCS(0)
+			}
+			b, err := Measure(cmd.Context(), m, in, runs, MeasurePeak(n))
 			if err != nil {
 				return err
 			}
-			b.Model, b.Shape, b.OpenMs = args[0], lengths, float64(opened)/1e6
-			if b.Threads = threads; threads == 0 {
-				b.Threads = runtime.GOMAXPROCS(0)
-			}
+			b.Model, b.Shape, b.OpenMs, b.Threads = args[0], lengths, float64(opened)/1e6, n
 			if asJSON {
 				return PrintJSON(cmd.OutOrStdout(), b)
 			}
@@ -167,19 +218,21 @@ time of each step of its plan, from further runs that are traced.`,
 	f.IntVar(&runs, "runs", 30, "number `N` of timed runs")
 	f.IntVar(&threads, "threads", 0, "number `N` of threads (default: one per processor)")
 	f.IntVar(&top, "top", 25, "print the `N` slowest steps; 0: all, in order")
-	f.BoolVar(&asJSON, "json", false, "print JSON: model, shape, threads, runs, median_ms, min_ms, p90_ms, open_ms, first_ms, steps[node,op,kernel,median_ms,share]")
+	f.BoolVar(&asJSON, "json", false, "print JSON: model, shape, threads, runs, median_ms, min_ms, p90_ms, open_ms, first_ms, peak{f32_gflops,bf16_gflops,int8_gops,read_gbs}, of_peak, steps[node,op,kernel,median_ms,share,gflops,gbs,of_peak]")
 	return c
 }
 
 func (b *Bench) print(w io.Writer, top int) error {
-	fmt.Fprintf(w, "median %.3f ms, fastest %.3f, 90%% within %.3f (%d runs, %d threads); opened in %.1f ms, first run %.1f ms\n\n", b.MedianMs, b.MinMs, b.P90Ms, b.Runs, b.Threads, b.OpenMs, b.FirstMs)
+	fmt.Fprintf(w, "median %.3f ms, fastest %.3f, 90%% within %.3f (%d runs, %d threads); opened in %.1f ms, first run %.1f ms\n", b.MedianMs, b.MinMs, b.P90Ms, b.Runs, b.Threads, b.OpenMs, b.FirstMs)
+	fmt.Fprintf(w, "machine: f32 %.0f, bf16 %.0f GFLOP/s, int8 %.0f GOP/s, reads %.1f GB/s; the steps take %.0f%% of their time at these peaks\n\n",
+		b.Peak.F32GFlops, b.Peak.BF16GFlops, b.Peak.Int8Gops, b.Peak.ReadGBs, 100*b.OfPeak)
 	steps := append([]Step{}, b.Steps...)
 	if top > 0 {
 		sort.SliceStable(steps, func(i, j int) bool { return steps[i].MedianMs > steps[j].MedianMs })
 	}
 	rest := 0.0
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, "MS\tSHARE\tOP\tKERNEL\tNODE")
+	fmt.Fprintln(tw, "MS\tSHARE\tGFLOP/S\tGB/S\tOF PEAK\tOP\tKERNEL\tNODE")
 	for i, s := range steps {
 		if top > 0 && i >= top {
 			rest += s.MedianMs
@@ -189,10 +242,14 @@ func (b *Bench) print(w io.Writer, top int) error {
 		if k == "" {
 			k = "(definition)"
 		}
-		fmt.Fprintf(tw, "%.4f\t%.1f%%\t%s\t%s\t%s\n", s.MedianMs, 100*s.Share, s.Op, k, s.Node)
+		work := "\t\t"
+		if s.GBs > 0 {
+			work = fmt.Sprintf("%.1f\t%.1f\t%.0f%%", s.GFlops, s.GBs, 100*s.OfPeak)
+		}
+		fmt.Fprintf(tw, "%.4f\t%.1f%%\t%s\t%s\t%s\t%s\n", s.MedianMs, 100*s.Share, work, s.Op, k, s.Node)
 	}
 	if rest > 0 {
-		fmt.Fprintf(tw, "%.4f\t\tother steps\t\t\n", rest)
+		fmt.Fprintf(tw, "%.4f\t\t\t\t\tother steps\t\t\n", rest)
 	}
 	return tw.Flush()
 }

@@ -25,7 +25,7 @@ func main() {
 func newRoot() *cobra.Command {
 	root := runner.NewRoot("ssdc-run", "run models compiled by ssdc",
 		"ssdc-run runs the artifacts that ssdc compile wrote. It holds no compiler.")
-	root.AddCommand(runner.RunCommand(open), runner.BenchCommand(open))
+	root.AddCommand(runner.RunCommand(open), runner.BenchCommand(open), runner.ProfileCommand(open))
 	return root
 }
 

@@ -81,6 +81,9 @@ func (g gemmEmitter) steps(rows []operand.Mem, b reg.Register, sums [][]reg.Regi
 	return func(u int) {
 		for v, c := range columns {
 			VMOVUPS(operand.Mem{Base: b, Disp: u*gemmPanelBytes + v*g.bytes()}, c)
+			if g.wide {
+				PREFETCHT0(operand.Mem{Base: b, Disp: 1024 + u*gemmPanelBytes + v*g.bytes()})
+			}
 		}
 		for r := range sums {
 			x := spread[r%2]

@@ -131,7 +131,7 @@ func (g quantEmitter) pass(index, first, n int) {
 }
 
 // dot emits VPDPBUSD, which avo does not know: sum += signed . unsigned.
-func (g quantEmitter) dot(signed operand.Op, unsigned, sum reg.VecVirtual) {
+func (g quantEmitter) dot(signed operand.Op, unsigned, sum reg.Register) {
 	i := &ir.Instruction{Opcode: "VPDPBUSD", Operands: []operand.Op{signed, unsigned, sum}, Inputs: []operand.Op{signed, unsigned, sum}, Outputs: []operand.Op{sum}}
 	if _, mem := signed.(operand.Mem); mem {
 		i.Suffixes = []string{"BCST"}

@@ -18,6 +18,7 @@ import (
 // generators maps the value of -kernels to the function that emits them. One
 // that leaves avo's context empty writes its files itself.
 var generators = map[string]func(){
+	"peak/peak":       peakKernels,
 	"selscan/kernels": selscanKernels,
 	"ssd/tile":        ssdTile,
 	"ssd/vector":      ssdVector,

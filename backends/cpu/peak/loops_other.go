@@ -1,0 +1,5 @@
+//go:build !amd64 || purego
+
+package peak
+
+func current() loops { return portable() }
