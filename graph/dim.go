@@ -390,7 +390,14 @@ func minMax(op byte, name string, a, b Dim) Dim {
 // only running tells (its name starts with '?') may be 0. False means "not
 // shown", not "smaller". A run whose lengths break the assumption meets a
 // negative or contradictory length when it binds its symbols.
-func (d Dim) AtLeast(o Dim) bool { return nonNegative(d.Sub(o), 8) }
+func (d Dim) AtLeast(o Dim) bool {
+	if n, ok := o.Const(); ok && n <= 1 { // by far the most frequent question
+		if s, bare := d.AsSym(); bare && s[0] != '?' {
+			return true
+		}
+	}
+	return nonNegative(d.Sub(o), 8)
+}
 
 // nonNegative replaces each division or extremum by a bound on the safe side
 // until only symbols are left; then it shifts the symbols to start at 0, where
