@@ -28,6 +28,8 @@ func gemmKernels() {
 		}
 		gemmKernel(gemmEmitter{rows: rows}, passes)
 	}
+	gemmKernel(gemmEmitter{wide: true, rows: 1, panels: 4}, []int{8})
+	gemmKernel(gemmEmitter{rows: 1, panels: 4}, []int{8, 8})
 }
 
 // gemmKernel emits one kernel; a pass computes that many vectors of columns.
@@ -38,6 +40,9 @@ func gemmKernel(g gemmEmitter, passes []int) {
 	}
 	if g.bf16 {
 		name = "bf16" + name
+	}
+	if g.panels > 1 {
+		name = "wide" + name
 	}
 	TEXT(name, NOSPLIT, "func(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32)")
 	Doc(fmt.Sprintf("%s is the kernel for %d rows; see type kernel.", name, g.rows))
@@ -55,7 +60,31 @@ type gemmEmitter struct {
 	wide bool
 	rows int
 	bf16 bool // elements are pairs of bfloat16; see gemm_bf16.go
+	// panels, for one row, is how many panels are read side by side, lda apart: so
+	// many streams come from memory faster than one. 0 means 1.
+	panels     int
+	byteStride bool // lda counts bytes
 }
+
+// streams returns a pointer to each panel.
+func (g gemmEmitter) streams(b reg.Register) []reg.Register {
+	all := []reg.Register{b}
+	if g.panels > 1 {
+		stride := Load(Param("lda"), GP64())
+		if !g.byteStride {
+			SHLQ(operand.Imm(2), stride)
+		}
+		for len(all) < g.panels {
+			p := GP64()
+			LEAQ(operand.Mem{Base: all[len(all)-1], Index: stride, Scale: 1}, p)
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// perPanel is the number of vectors in a row of a panel.
+func (g gemmEmitter) perPanel() int { return gemmPanelBytes / g.bytes() }
 
 // sum is the register of accumulator i.
 func (g gemmEmitter) sum(i int) reg.Register {
@@ -66,12 +95,27 @@ func (g gemmEmitter) sum(i int) reg.Register {
 }
 
 // steps returns what emits step u of k.
-func (g gemmEmitter) steps(rows []operand.Mem, b reg.Register, sums [][]reg.Register) func(u int) {
+func (g gemmEmitter) steps(rows []operand.Mem, streams []reg.Register, first int, sums [][]reg.Register) func(u int) {
+	b := streams[0]
 	switch {
 	case g.bf16 && g.wide:
 		return g.dotSteps(rows, b, sums)
 	case g.bf16:
 		return g.splitSteps(rows, b, sums)
+	}
+	if g.panels > 1 {
+		x := g.vec()
+		return func(u int) {
+			VBROADCASTSS(rows[0].Offset(4*u), x)
+			for v, s := range sums[0] {
+				m := operand.Mem{Base: streams[(first+v)/g.perPanel()], Disp: u*gemmPanelBytes + (first+v)%g.perPanel()*g.bytes()}
+				VFMADD231PS(m, x, s)
+				if m.Disp%64 == 0 {
+					m.Disp += 1024
+					PREFETCHT0(m)
+				}
+			}
+		}
 	}
 	columns := make([]reg.VecVirtual, len(sums[0]))
 	for v := range columns {
@@ -137,7 +181,7 @@ func (g gemmEmitter) matrix(name, stride string, offset int) (base, ld reg.Regis
 	base, ld = Load(Param(name).Base(), GP64()), Load(Param(stride), GP64())
 	SHLQ(operand.Imm(2), ld)
 	if offset > 0 {
-		ADDQ(operand.Imm(uint64(offset)), base)
+		ADDQ(operand.U32(uint64(offset)), base)
 	}
 	return base, ld
 }
@@ -162,9 +206,10 @@ func (g gemmEmitter) pass(index, first, n int) {
 	a, lda := g.matrix("a", "lda", 0)
 	rows, pointers := g.rowAddresses(a, lda)
 	b := Load(Param("b").Base(), GP64())
-	if offset > 0 {
-		ADDQ(operand.Imm(uint64(offset)), b)
+	if offset > 0 && g.panels == 0 {
+		ADDQ(operand.U32(uint64(offset)), b)
 	}
+	streams := g.streams(b)
 	sums := make([][]reg.Register, g.rows)
 	for r := range sums {
 		for v := 0; v < n; v++ {
@@ -177,12 +222,14 @@ func (g gemmEmitter) pass(index, first, n int) {
 			sums[r] = append(sums[r], s)
 		}
 	}
-	step := g.steps(rows, b, sums)
+	step := g.steps(rows, streams, first, sums)
 	advance := func(steps int) {
 		for _, p := range pointers {
 			ADDQ(operand.Imm(uint64(4*steps)), p)
 		}
-		ADDQ(operand.U32(gemmPanelBytes*steps), b)
+		for _, b := range streams {
+			ADDQ(operand.U32(gemmPanelBytes*steps), b)
+		}
 	}
 	k := Load(Param("k"), GP64())
 	SUBQ(operand.Imm(gemmUnroll), k)
@@ -215,7 +262,7 @@ func (g gemmEmitter) pass(index, first, n int) {
 	TESTQ(d, d)
 	JZ(operand.LabelRef(label("product")))
 	if offset > 0 {
-		ADDQ(operand.Imm(uint64(offset)), d)
+		ADDQ(operand.U32(uint64(offset)), d)
 	}
 	g.store(sums, c, ldc, func(v int, s reg.Register) {
 		VFMADD213PS(operand.Mem{Base: d, Disp: v * g.bytes()}, alpha, s)

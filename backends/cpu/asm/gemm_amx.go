@@ -75,6 +75,11 @@ func amxKernel(name string, both bool) {
 	TESTQ(reg.RAX, reg.RAX)
 	JZ(operand.LabelRef("out"))
 	Label("loop")
+	if !both { // few rows: the time is that of reading B
+		for line := range 32 {
+			PREFETCHT0(operand.Mem{Base: reg.RBX, Disp: 4096 + 64*line})
+		}
+	}
 	tileLoad(6, rbx, rdx, 0)
 	tileLoad(4, rsi, rcx, 0)
 	tileDotBF16(0, 4, 6)

@@ -40,6 +40,7 @@ func (g gemmEmitter) dotSteps(rows []operand.Mem, b reg.Register, sums [][]reg.R
 	return func(u int) {
 		for v := range sums[0] {
 			VMOVUPS(operand.Mem{Base: b, Disp: u*gemmPanelBytes + v*g.bytes()}, bf16Registers[columns+v])
+			ahead(operand.Mem{Base: b, Disp: u*gemmPanelBytes + v*g.bytes()})
 		}
 		for r := range sums {
 			x := spread + r%2

@@ -34,6 +34,7 @@ func gemmQuant() {
 		for rows := 1; rows <= 2; rows++ {
 			quantKernel(quantEmitter{gemmEmitter: gemmEmitter{rows: rows}, four: four}, []int{2, 2})
 		}
+		quantKernel(quantEmitter{gemmEmitter: gemmEmitter{wide: true, rows: 1, panels: 4, byteStride: true}, four: four}, []int{8})
 	}
 	quantizer()
 }
@@ -52,6 +53,9 @@ func quantKernel(g quantEmitter, passes []int) {
 		level = "VNNI"
 	}
 	name += fmt.Sprintf("rows%d%s", g.rows, level)
+	if g.panels > 1 {
+		name = "wide" + name
+	}
 	TEXT(name, NOSPLIT, "func(groups int, a []byte, lda int, b []byte, s, c []float32, ldc int, d []float32, ldd int, alpha float32)")
 	Doc(fmt.Sprintf("%s is the kernel for %d rows; see type quantKernel.", name, g.rows))
 	Pragma("noescape")
@@ -88,6 +92,7 @@ func (g quantEmitter) pass(index, first, n int) {
 	a, lda := Load(Param("a").Base(), GP64()), Load(Param("lda"), GP64())
 	rows, pointers := g.rowAddresses(a, lda)
 	b := Load(Param("b").Base(), GP64())
+	streams := g.streams(b)
 	floats := g.grid(n)
 	for _, row := range floats {
 		for _, f := range row {
@@ -99,7 +104,8 @@ func (g quantEmitter) pass(index, first, n int) {
 	JZ(operand.LabelRef(label("out")))
 	Label(label("loop"))
 	column := func(quad, v int) operand.Mem {
-		m := operand.Mem{Base: b, Disp: quad*gemmPanelBytes + (first+v)*g.bytes()}
+		v += first
+		m := operand.Mem{Base: streams[v/g.perPanel()], Disp: quad*gemmPanelBytes + v%g.perPanel()*g.bytes()}
 		if g.four {
 			m.Disp += 64
 		}
@@ -109,7 +115,7 @@ func (g quantEmitter) pass(index, first, n int) {
 	step := quantInt8Bytes
 	switch {
 	case g.wide && g.four:
-		g.wide4(rows, b, column, sums, floats)
+		g.wide4(rows, streams, column, sums, floats)
 	case g.wide:
 		g.wide8(rows, column, sums, floats)
 	case g.four:
@@ -123,7 +129,9 @@ func (g quantEmitter) pass(index, first, n int) {
 	for _, p := range pointers {
 		ADDQ(operand.Imm(quantABytes), p)
 	}
-	ADDQ(operand.U32(step), b)
+	for _, b := range streams {
+		ADDQ(operand.U32(step), b)
+	}
 	DECQ(groups)
 	JNZ(operand.LabelRef(label("loop")))
 	Label(label("out"))
@@ -139,6 +147,12 @@ func (g quantEmitter) dot(signed operand.Op, unsigned, sum reg.Register) {
 	Instruction(i)
 }
 
+// ahead emits the prefetch of the line that is needed some hundred cycles after m.
+func ahead(m operand.Mem) {
+	m.Disp += 2048
+	PREFETCHT0(m)
+}
+
 func (g quantEmitter) start(rows []operand.Mem, sums [][]reg.VecVirtual) {
 	for r, row := range sums {
 		for _, s := range row {
@@ -149,11 +163,15 @@ func (g quantEmitter) start(rows []operand.Mem, sums [][]reg.VecVirtual) {
 
 func (g quantEmitter) wide8(rows []operand.Mem, column func(q, v int) operand.Mem, sums, floats [][]reg.VecVirtual) {
 	g.start(rows, sums)
-	cols := []reg.VecVirtual{g.vec(), g.vec()}
+	var cols []reg.VecVirtual
+	for range sums[0] {
+		cols = append(cols, g.vec())
+	}
 	spread := []reg.VecVirtual{g.vec(), g.vec()}
 	for q := range 8 {
 		for v, c := range cols {
 			VMOVDQU32(column(q, v), c)
+			ahead(column(q, v))
 		}
 		for r, row := range sums {
 			x := spread[r%2]
@@ -171,13 +189,17 @@ func (g quantEmitter) wide8(rows []operand.Mem, column func(q, v int) operand.Me
 	}
 }
 
-func (g quantEmitter) wide4(rows []operand.Mem, b reg.Register, column func(q, v int) operand.Mem, sums, floats [][]reg.VecVirtual) {
+func (g quantEmitter) wide4(rows []operand.Mem, streams []reg.Register, column func(q, v int) operand.Mem, sums, floats [][]reg.VecVirtual) {
 	g.start(rows, sums)
-	lo, hi := []reg.VecVirtual{g.vec(), g.vec()}, []reg.VecVirtual{g.vec(), g.vec()}
+	var lo, hi []reg.VecVirtual
+	for range sums[0] {
+		lo, hi = append(lo, g.vec()), append(hi, g.vec())
+	}
 	mask := constant(0x0f0f0f0f)
 	for q := range 4 {
 		for v := range lo {
 			VMOVDQU32(column(q, v), lo[v])
+			ahead(column(q, v))
 			VPSRLD(operand.U8(4), lo[v], hi[v])
 			VPANDD_BCST(mask, lo[v], lo[v])
 			VPANDD_BCST(mask, hi[v], hi[v])
@@ -195,7 +217,7 @@ func (g quantEmitter) wide4(rows []operand.Mem, b reg.Register, column func(q, v
 	}
 	scale, t := lo, hi[0]
 	for v, s := range scale {
-		VPMOVZXWD(operand.Mem{Base: b, Disp: 32 * v}, s)
+		VPMOVZXWD(operand.Mem{Base: streams[v/2], Disp: 32 * (v % 2)}, s)
 		VPSLLD(operand.U8(16), s, s)
 	}
 	for r, row := range sums {
@@ -301,6 +323,7 @@ func (g quantEmitter) writeOut(label func(string) string, first, n int, floats [
 	}
 	var factors []reg.VecVirtual
 	s := Load(Param("s").Base(), GP64())
+	scales := g.streams(s)
 	for v := range n {
 		f := g.vec()
 		if v == 0 || !g.four {
@@ -309,7 +332,7 @@ func (g quantEmitter) writeOut(label func(string) string, first, n int, floats [
 			f = factors[0]
 		}
 		if !g.four {
-			VMULPS(operand.Mem{Base: s, Disp: offset + v*g.bytes()}, f, f)
+			VMULPS(operand.Mem{Base: scales[(first+v)/g.perPanel()], Disp: (first + v) % g.perPanel() * g.bytes()}, f, f)
 		}
 		factors = append(factors, f)
 	}
@@ -324,7 +347,7 @@ func (g quantEmitter) writeOut(label func(string) string, first, n int, floats [
 	TESTQ(d, d)
 	JZ(operand.LabelRef(label("product")))
 	if offset > 0 {
-		ADDQ(operand.Imm(uint64(offset)), d)
+		ADDQ(operand.U32(uint64(offset)), d)
 	}
 	g.store(sums, c, ldc, func(v int, s reg.Register) {
 		VFMADD213PS(operand.Mem{Base: d, Disp: v * g.bytes()}, factors[v], s)

@@ -77,17 +77,28 @@ func peakKernels() {
 	encoded("TILERELEASE", 0xc4, 0xe2, 0x78, 0x49, 0xc0)
 	RET()
 
-	TEXT("readAVX2", attr.NOSPLIT, "func(p *byte, lines int)")
-	Doc("readAVX2 reads a number of cache lines, a multiple of 8.")
+	TEXT("readAVX2", attr.NOSPLIT, "func(p *byte, stride, lines int)")
+	Doc("readAVX2 reads a number of cache lines from each of 4 streams, an even one.")
 	Pragma("noescape")
 	p := Load(Param("p"), GP64())
+	stride := Load(Param("stride"), GP64())
 	lines := Load(Param("lines"), GP64())
-	Label("loop")
-	for i := range 16 {
-		VMOVUPS(operand.Mem{Base: p, Disp: 32 * i}, yNames[i%8])
+	streams := []reg.Register{p}
+	for range 3 {
+		q := GP64()
+		LEAQ(operand.Mem{Base: streams[len(streams)-1], Index: stride, Scale: 1}, q)
+		streams = append(streams, q)
 	}
-	ADDQ(operand.U32(512), p)
-	SUBQ(operand.Imm(8), lines)
+	Label("loop")
+	for _, q := range streams {
+		for i := range 4 {
+			VMOVUPS(operand.Mem{Base: q, Disp: 32 * i}, yNames[i])
+		}
+		PREFETCHT0(operand.Mem{Base: q, Disp: 1024})
+		PREFETCHT0(operand.Mem{Base: q, Disp: 1088})
+		ADDQ(operand.U32(128), q)
+	}
+	SUBQ(operand.Imm(2), lines)
 	JNZ(operand.LabelRef("loop"))
 	VZEROUPPER()
 	RET()

@@ -79,6 +79,11 @@ func (t *tile) stream(r0, rows, p0, np int) {
 	step := stepK(t.k)
 	for q := p0; q < p0+np; q += stripP {
 		end := min(q+stripP, p0+np)
+		if rows == 1 && end-q == widePanels && end*PanelWidth <= t.n && t.packed && t.kernels.wide != nil {
+			t.wide(r0, q)
+			t.finish(r0, 1, q, end)
+			continue
+		}
 		for panel := q; panel < end; panel++ {
 			for k0 := 0; k0 == 0 || k0 < t.k; k0 += step {
 				kc := min(step, t.k-k0)
@@ -92,6 +97,17 @@ func (t *tile) stream(r0, rows, p0, np int) {
 			}
 		}
 		t.finish(r0, rows, q, end)
+	}
+}
+
+// wide computes one row of widePanels panels, a K block of all at a time.
+func (t *tile) wide(r, panel int) {
+	step, j := stepK(t.k), panel*PanelWidth
+	for k0 := 0; k0 == 0 || k0 < t.k; k0 += step {
+		kc := min(step, t.k-k0)
+		a, _ := t.rowsOfA(r, 1, k0, kc, false)
+		d, ldd := t.addend(k0 == 0, r, j)
+		t.kernels.wide(kc, a, t.k*PanelWidth, t.b[(panel*t.k+k0)*PanelWidth:], t.c[r*t.ldc+j:], t.ldc, d, ldd, t.alpha)
 	}
 }
 

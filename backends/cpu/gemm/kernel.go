@@ -19,7 +19,13 @@ const maxRows = 14
 type kernels struct {
 	rows   int
 	byRows [maxRows + 1]kernel
+	// wide, which may be nil, computes one row by widePanels panels, lda apart,
+	// whose parts of c and d follow one another: so many streams come from memory
+	// faster than one.
+	wide kernel
 }
+
+const widePanels = 4
 
 var portable = kernels{rows: 4, byRows: [maxRows + 1]kernel{1: portable1, 2: portable2, 3: portable3, 4: portable4}}
 

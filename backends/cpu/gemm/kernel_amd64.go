@@ -17,11 +17,11 @@ var avx512 = kernels{rows: 14, byRows: [maxRows + 1]kernel{
 	1: rows1AVX512, 2: rows2AVX512, 3: rows3AVX512, 4: rows4AVX512, 5: rows5AVX512,
 	6: rows6AVX512, 7: rows7AVX512, 8: rows8AVX512, 9: rows9AVX512, 10: rows10AVX512,
 	11: rows11AVX512, 12: rows12AVX512, 13: rows13AVX512, 14: rows14AVX512,
-}}
+}, wide: widerows1AVX512}
 
 var avx2 = kernels{rows: 6, byRows: [maxRows + 1]kernel{
 	1: rows1AVX2, 2: rows2AVX2, 3: rows3AVX2, 4: rows4AVX2, 5: rows5AVX2, 6: rows6AVX2,
-}}
+}, wide: widerows1AVX2}
 
 func currentKernels() *kernels {
 	switch isa.Current() {
@@ -58,6 +58,8 @@ var vnniQuant = quantKernels{
 	int8: [maxQuantRows + 1]quantKernel{1: int8rows1VNNI, 2: int8rows2VNNI, 3: int8rows3VNNI, 4: int8rows4VNNI, 5: int8rows5VNNI, 6: int8rows6VNNI, 7: int8rows7VNNI},
 	int4: [maxQuantRows + 1]quantKernel{1: int4rows1VNNI, 2: int4rows2VNNI, 3: int4rows3VNNI, 4: int4rows4VNNI, 5: int4rows5VNNI, 6: int4rows6VNNI, 7: int4rows7VNNI},
 
+	wideInt8: wideint8rows1VNNI,
+	wideInt4: wideint4rows1VNNI,
 	quantize: quantizeVector,
 }
 

@@ -24,7 +24,9 @@ type quantKernel func(groups int, a []byte, lda int, b []byte, s, c []float32, l
 type quantKernels struct {
 	rows       int
 	int8, int4 [maxQuantRows + 1]quantKernel // by rows
-	quantize   func(dst []byte, src []float32, zero int32)
+	// As kernels.wide, for panels lda bytes apart; may be nil.
+	wideInt8, wideInt4 quantKernel
+	quantize           func(dst []byte, src []float32, zero int32)
 }
 
 const maxQuantRows = 7
@@ -34,6 +36,13 @@ func (ks *quantKernels) of(f Format) *[maxQuantRows + 1]quantKernel {
 		return &ks.int4
 	}
 	return &ks.int8
+}
+
+func (ks *quantKernels) wide(f Format) quantKernel {
+	if f == Int4 {
+		return ks.wideInt4
+	}
+	return ks.wideInt8
 }
 
 // rowBytes is the size of a converted row of A.
@@ -152,6 +161,11 @@ func (t *tile) quantised(r0, rows, p0, np int) {
 	if rows <= skinnyM {
 		for q := p0; q < p0+np; q += stripP {
 			end := min(q+stripP, p0+np)
+			if rows == 1 && end-q == widePanels && end*PanelWidth <= t.n && ks.wide(t.quant.format) != nil {
+				t.quantWide(r0, q)
+				t.finish(r0, 1, q, end)
+				continue
+			}
 			for panel := q; panel < end; panel++ {
 				for i, groups := 0, ceilDiv(rows, ks.rows); groups > 0; groups-- {
 					m := ceilDiv(rows-i, groups)
@@ -191,6 +205,20 @@ func (t *tile) quantBlock(r, m, panel int) {
 		f(groups, a, q.rowBytes, b, s, t.rim, PanelWidth, d, ldd, t.alpha)
 		t.leaveRim(m, t.n-j, c)
 	}
+}
+
+// quantWide computes one row of widePanels panels.
+func (t *tile) quantWide(r, panel int) {
+	q := t.quant
+	size := q.format.panelBytes(t.k)
+	b := q.b[panel*size:]
+	var s []float32
+	if q.format == Int8 {
+		s, b = view[float32](b), b[int8Header:]
+	}
+	j := panel * PanelWidth
+	d, ldd := t.addend(true, r, j)
+	q.kernels.wide(q.format)(q.rowBytes/groupABytes, q.a[r*q.rowBytes:], size, b, s, t.c[r*t.ldc+j:], t.ldc, d, ldd, t.alpha)
 }
 
 // view gives memory another element type.

@@ -49,6 +49,11 @@ func int8rows1AVX2(groups int, a []byte, lda int, b []byte, s []float32, c []flo
 //go:noescape
 func int8rows2AVX2(groups int, a []byte, lda int, b []byte, s []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
 
+// wideint8rows1VNNI is the kernel for 1 rows; see type quantKernel.
+//
+//go:noescape
+func wideint8rows1VNNI(groups int, a []byte, lda int, b []byte, s []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
 // int4rows1VNNI is the kernel for 1 rows; see type quantKernel.
 //
 //go:noescape
@@ -93,6 +98,11 @@ func int4rows1AVX2(groups int, a []byte, lda int, b []byte, s []float32, c []flo
 //
 //go:noescape
 func int4rows2AVX2(groups int, a []byte, lda int, b []byte, s []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// wideint4rows1VNNI is the kernel for 1 rows; see type quantKernel.
+//
+//go:noescape
+func wideint4rows1VNNI(groups int, a []byte, lda int, b []byte, s []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
 
 // quantizeAVX2 is quantizePortable.
 //

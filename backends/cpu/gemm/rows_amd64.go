@@ -103,3 +103,13 @@ func rows5AVX2(k int, a []float32, lda int, b []float32, c []float32, ldc int, d
 //
 //go:noescape
 func rows6AVX2(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// widerows1AVX512 is the kernel for 1 rows; see type kernel.
+//
+//go:noescape
+func widerows1AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// widerows1AVX2 is the kernel for 1 rows; see type kernel.
+//
+//go:noescape
+func widerows1AVX2(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)

@@ -15,7 +15,12 @@ func current() loops {
 	if isa.Current() < isa.AVX2 {
 		return l
 	}
-	l.read = func(b []byte) { readAVX2(unsafe.SliceData(b), len(b)/64) }
+	l.read = func(b []byte) { // in pieces of the size of weight panels
+		const stream = 96 << 10
+		for ; len(b) >= 4*stream; b = b[4*stream:] {
+			readAVX2(unsafe.SliceData(b), stream, stream/64)
+		}
+	}
 	l.f32, l.int8 = loop{fmaAVX2, 12 * 16}, loop{maddAVX2, 6 * 32}
 	if isa.Current() == isa.AVX512 {
 		l.f32 = loop{fmaAVX512, 16 * 32}

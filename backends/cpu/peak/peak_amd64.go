@@ -34,7 +34,7 @@ func maddAVX2(n int)
 //go:noescape
 func tiles(config *[64]byte, n int)
 
-// readAVX2 reads a number of cache lines, a multiple of 8.
+// readAVX2 reads a number of cache lines from each of 4 streams, an even one.
 //
 //go:noescape
-func readAVX2(p *byte, lines int)
+func readAVX2(p *byte, stride int, lines int)
