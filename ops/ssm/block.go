@@ -27,7 +27,8 @@ var GatedRMSNorm = &ops.Op{
 		{Name: "norm_before_gate", Doc: "1: gate after the normalisation", Default: int64(0)},
 		{Name: "group_size", Doc: "channels per group; 0: all", Default: int64(0)},
 	},
-	Cases: gatedNormCases,
+	Cases:     gatedNormCases,
+	Decompose: decomposeGatedNorm,
 	Infer: func(c *ops.Infer) error {
 		x, z, w := c.Type(0), c.Type(1), c.Type(2)
 		if x.Ranked() && z.Ranked() && x.Rank() != z.Rank() {
@@ -96,9 +97,10 @@ var Linear = &ops.Op{
 		{Name: "x", Doc: "[...,K]"}, {Name: "W", Doc: "[K,N]"}, {Name: "bias", Doc: "[N]", Optional: true},
 		{Name: "residual", Doc: "[...,N]", Optional: true},
 	},
-	Out:   []ops.Param{{Name: "y", Doc: "[...,N]"}},
-	Attrs: []ops.Attr{{Name: "activation", Doc: `"none", "relu", "silu", "gelu", "gelu_tanh", "sigmoid", "softplus"`, Default: "none"}},
-	Cases: linearCases,
+	Out:       []ops.Param{{Name: "y", Doc: "[...,N]"}},
+	Attrs:     []ops.Attr{{Name: "activation", Doc: `"none", "relu", "silu", "gelu", "gelu_tanh", "sigmoid", "softplus"`, Default: "none"}},
+	Cases:     linearCases,
+	Decompose: decomposeLinear,
 	Infer: func(c *ops.Infer) error {
 		x, w := c.Type(0), c.Type(1)
 		if act := c.Node.Attrs.Str("activation", "none"); activations[act] == nil {
@@ -155,12 +157,13 @@ var Linear = &ops.Op{
 // holds expressions (graph.Dim) in which x0.2 stands for axis 2 of input 0.
 // Passes use it to give Reshape and Expand symbolic targets.
 var Dims = &ops.Op{
-	ID:     id("Dims"),
-	Doc:    "Shape arithmetic: an int64 vector of dimension expressions over the input shapes.",
-	In:     []ops.Param{{Name: "x", Doc: "any tensors", Variadic: true, Optional: true}},
-	Out:    []ops.Param{{Name: "dims", Doc: "[len(dims)] int64"}},
-	Attrs:  []ops.Attr{{Name: "dims", Doc: "one expression per element"}},
-	Traits: ops.ShapeOnly,
+	ID:        id("Dims"),
+	Doc:       "Shape arithmetic: an int64 vector of dimension expressions over the input shapes.",
+	In:        []ops.Param{{Name: "x", Doc: "any tensors", Variadic: true, Optional: true}},
+	Out:       []ops.Param{{Name: "dims", Doc: "[len(dims)] int64"}},
+	Attrs:     []ops.Attr{{Name: "dims", Doc: "one expression per element"}},
+	Traits:    ops.ShapeOnly,
+	Decompose: decomposeDims,
 	Infer: func(c *ops.Infer) error {
 		exprs := c.Node.Attrs.Strings("dims")
 		with := map[string]graph.Dim{}

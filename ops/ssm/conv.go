@@ -56,8 +56,9 @@ var CausalConv = &ops.Op{
 		c.Out(1, graph.Type{DType: d, Shape: out})
 		return nil
 	},
-	Eval:  evalCausalConv,
-	Cases: convCases,
+	Eval:      evalCausalConv,
+	Decompose: decomposeConv,
+	Cases:     convCases,
 }
 
 func evalCausalConv(c *ops.Call) ([]*tensor.Tensor, error) {

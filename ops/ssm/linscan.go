@@ -28,6 +28,8 @@ var LinearScan = &ops.Op{
 	Cases: linearScanCases,
 	Infer: inferLinearScan,
 	Eval:  evalLinearScan,
+
+	Decompose: decomposeLinearScan,
 }
 
 func inferLinearScan(c *ops.Infer) error {

@@ -48,8 +48,9 @@ var SelectiveScan = &ops.Op{
 		c.Out(1, graph.Type{DType: d, Shape: s.dims(1, "B", "D", "N")})
 		return nil
 	},
-	Eval:  evalSelectiveScan,
-	Cases: selectiveCases,
+	Eval:      evalSelectiveScan,
+	Decompose: decomposeSelective,
+	Cases:     selectiveCases,
 }
 
 func evalSelectiveScan(c *ops.Call) ([]*tensor.Tensor, error) {

@@ -36,10 +36,11 @@ var SSD = &ops.Op{
 		{Name: "dt_max", Doc: "upper clamp, after softplus", Default: float32(math.Inf(1))},
 		{Name: "chunk_size", Doc: "hint Q; 0 lets the backend choose", Default: int64(0)},
 	},
-	Alias: map[int]int{1: 8},
-	Infer: inferSSD,
-	Eval:  evalSSD,
-	Cases: ssdCases,
+	Alias:     map[int]int{1: 8},
+	Infer:     inferSSD,
+	Decompose: decomposeSSD,
+	Eval:      evalSSD,
+	Cases:     ssdCases,
 }
 
 func inferSSD(c *ops.Infer) error {
