@@ -355,3 +355,7 @@ func evalCausalConv(c *ops.Call) ([]*tensor.Tensor, error) {
 	}
 	return []*tensor.Tensor{fromFloats(x.DType, out, x.Shape...), fromFloats(x.DType, present, batch, ch, k-1)}, nil
 }
+
+// LinearAttentionRows lists the recurrent operators alone, for domains whose
+// operators extend them.
+func LinearAttentionRows() []*ops.Op { return linearAttentionRows() }
