@@ -22,6 +22,7 @@ import (
 	"github.com/ssdc-go/ssdc/passes/expand"
 	"github.com/ssdc-go/ssdc/passes/fuse"
 	"github.com/ssdc-go/ssdc/passes/half"
+	"github.com/ssdc-go/ssdc/passes/legalize"
 	"github.com/ssdc-go/ssdc/passes/lengths"
 	"github.com/ssdc-go/ssdc/passes/narrow"
 	"github.com/ssdc-go/ssdc/passes/recur"
@@ -42,6 +43,11 @@ var chains = map[string]passes.Pipeline{
 	"fuse-norm":   {canon.Pass, fuse.Norm},
 	"fuse-linear": {canon.Pass, fuse.Projection},
 	"narrow":      {canon.Pass, narrow.Pass},
+	"named":       {canon.Pass, recur.Named},
+
+	"legalize-onnx":      {legalize.Pass(legalize.Dialects[0])},
+	"legalize-microsoft": {legalize.Pass(legalize.Dialects[1])},
+	"legalize-plain":     {legalize.Pass(legalize.Dialects[2])},
 }
 
 // TestGoldens runs each graph of testdata/passes/<pass>/*.txtar. An archive

@@ -44,6 +44,7 @@ var Passes = []*passes.Pass{
 	lengths.Pass,
 	half.Pass,
 	canon.Pass,
+	recur.Named,
 	recur.Pass,
 	recur.Absorb,
 	fuse.Conv,
@@ -63,7 +64,7 @@ var ONNX = &plugin.Importer{
 		if err != nil {
 			return nil, err
 		}
-		return &plugin.Source{Graph: m.Graph, Producer: m.Producer, Digest: m.Digest}, nil
+		return &plugin.Source{Graph: m.Graph, Producer: m.Producer, Digest: m.Digest, Doc: m.Doc, Metadata: m.Metadata, Opsets: m.Opsets}, nil
 	},
 }
 

@@ -96,9 +96,11 @@ func checkDecomposed(t *testing.T, tab *ops.Table, op *ops.Op, c ops.Case, d ten
 	g := graph.New("g")
 	var in []*tensor.Tensor
 	args := make([]*graph.Value, len(c.In))
-	like := c.In[0] // has the batch and the length
-	if op == ssm.LinearScan {
-		like = c.In[1]
+	var like *tensor.Tensor // has the batch and the length
+	for i, x := range c.In {
+		if i == 0 || i == 1 && op == ssm.LinearScan {
+			like = x
+		}
 	}
 	for i, x := range c.In {
 		if x == nil {

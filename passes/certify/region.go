@@ -234,6 +234,9 @@ func (r *region) concrete(t *ops.Table, size graph.Bindings, shrink map[int64]in
 		v.Type = graph.TypeOf(v.Const)
 	}
 	g.Walk(func(n *graph.Node) {
+		if n.Op.Is("", "ConstantOfShape") && !n.Attrs.Has("value") { // its default is a float32 zero
+			n.Attrs["value"] = tensor.New(tensor.Float64, 1)
+		}
 		for k, a := range n.Attrs {
 			n.Attrs[k] = widenAttr(n, k, a)
 			if groups, ok := a.(int64); ok && k == "group" { // of a depthwise Conv: as many as channels

@@ -19,6 +19,8 @@ var Conv = &passes.Pass{
 		for _, n := range append([]*graph.Node{}, g.Nodes...) {
 			if n.Op.Is("", "Conv") {
 				(&conv{c: c, g: g, n: n}).rewrite()
+			} else if n.Op.Is("", "CausalConvWithState") || n.Op.Is("com.microsoft", "CausalConvWithState") {
+				namedConv(c, g, n)
 			} else if s := matchConvStep(c, g, n); s != nil {
 				s.rewrite()
 			}

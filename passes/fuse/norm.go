@@ -21,6 +21,8 @@ var Norm = &passes.Pass{
 		for _, n := range append([]*graph.Node{}, g.Nodes...) {
 			if m, ok := matchNorm(c, n); ok {
 				m.rewrite(c, g)
+			} else {
+				namedNorm(c, g, n)
 			}
 		}
 		return nil

@@ -226,7 +226,7 @@ func (r *chunkRegion) operands(outs []*graph.Value) [][]*graph.Value {
 		}
 		seen[v] = true
 		switch {
-		case r.in[v] || v.Def != nil && isTailOp(v.Def) && r.in[v.Def.In[0]]:
+		case r.inside(v):
 			stack = append(stack, v.Def.In...)
 		case r.bare(layout.Deepest(v)):
 			stack = append(stack, layout.Deepest(v).Def.In...)
@@ -239,6 +239,17 @@ func (r *chunkRegion) operands(outs []*graph.Value) [][]*graph.Value {
 		}
 	}
 	return found
+}
+
+// inside: v is influenced, or only cut and laid out after that.
+func (r *chunkRegion) inside(v *graph.Value) bool {
+	for !r.in[v] {
+		if v.Def == nil || !isTailOp(v.Def) {
+			return false
+		}
+		v = v.Def.In[0]
+	}
+	return true
 }
 
 // bare: a product or contraction of operands that a does not touch, such as
