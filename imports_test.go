@@ -24,7 +24,7 @@ var layers = []struct {
 	{"passes", []string{"graph", "ops"}, nil},
 	{"backends", []string{"graph", "ops"}, []string{"golang.org/x/sys"}},
 	{"importers", []string{"graph", "ops"}, []string{"golang.org/x/sys", "google.golang.org/protobuf"}},
-	{"exporters", []string{"graph", "ops", "backends"}, []string{"golang.org/x/sys"}},
+	{"exporters", []string{"graph", "ops", "backends", "importers/onnx/proto"}, []string{"golang.org/x/sys", "google.golang.org/protobuf"}},
 	{"conformance", []string{"graph", "ops", "importers", "backends"}, []string{"golang.org/x/sys", "google.golang.org/protobuf"}},
 	{"plugin", []string{"graph", "ops", "passes", "backends"}, []string{"golang.org/x/sys"}},
 	// What ssdc-run links: no importer and no pass.

@@ -111,29 +111,39 @@ func Build(ctx context.Context, path string, o Options) (*Compiled, error) {
 	return BuildWith(ctx, set, path, o)
 }
 
-// BuildWith is Build with a plugin set that is put together already.
-func BuildWith(ctx context.Context, set *plugin.Set, path string, o Options) (*Compiled, error) {
+// OptimiseWith imports a model and runs the passes: all of Build but the plan.
+// The graph is Source.Graph of the result.
+func OptimiseWith(ctx context.Context, set *plugin.Set, path string, o Options) (*Compiled, error) {
 	src, err := Import(ctx, set, path, o.Symbols)
 	if err != nil {
 		return nil, err
 	}
-	g := src.Graph
 	if o.LastLogits {
-		if err := lastLogits(set.Registry.Table, g); err != nil {
+		if err := lastLogits(set.Registry.Table, src.Graph); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	pc := passes.NewContext(ctx, set.Registry.Table)
 	pc.Observe = o.Observe
 	if !o.NoOpt {
-		if err := set.Pipeline.Run(pc, g); err != nil {
+		if err := set.Pipeline.Run(pc, src.Graph); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	c := &Compiled{Fused: model.Fused(g), Remarks: pc.Remarks, Source: src, Path: path, set: set}
+	c := &Compiled{Fused: model.Fused(src.Graph), Remarks: pc.Remarks, Source: src, Path: path, set: set}
 	if err := c.require(o.RequireFusion); err != nil {
 		return c, fmt.Errorf("%s: %w", path, err)
 	}
+	return c, nil
+}
+
+// BuildWith is Build with a plugin set that is put together already.
+func BuildWith(ctx context.Context, set *plugin.Set, path string, o Options) (*Compiled, error) {
+	c, err := OptimiseWith(ctx, set, path, o)
+	if err != nil {
+		return c, err
+	}
+	g := c.Source.Graph
 	t := backends.Target{Name: o.Target, Threads: o.Threads, States: o.States}
 	if o.Weights != "f32" {
 		t.Weights = o.Weights

@@ -46,6 +46,10 @@ type Source struct {
 	Graph    *graph.Graph
 	Producer string // "pytorch 2.9.1"
 	Digest   string // SHA-256 of the file
+	// What the file says about itself, kept when a graph is written again.
+	Doc      string
+	Metadata map[string]string
+	Opsets   map[string]int // by domain; nil when the format has none
 }
 
 // Exporter writes graphs in one format.

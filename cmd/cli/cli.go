@@ -70,8 +70,8 @@ certified in float64), and runs them on fast CPU kernels.
 Exit codes: 0 success, 1 the command failed, 2 the command line is wrong.`)
 	root.Version = ssdc.Version()
 	root.SetVersionTemplate("ssdc {{.Version}}\n")
-	root.AddCommand(a.compileCommand(), a.runCommand(), a.inspectCommand(), a.explainCommand(), a.benchCommand(), a.profileCommand(),
-		a.optCommand(), a.conformanceCommand(), a.opsCommand(), a.backendsCommand(), a.demoCommand())
+	root.AddCommand(a.compileCommand(), a.runCommand(), a.exportCommand(), a.inspectCommand(), a.explainCommand(), a.benchCommand(),
+		a.profileCommand(), a.optCommand(), a.conformanceCommand(), a.opsCommand(), a.backendsCommand(), a.demoCommand())
 	return root, nil
 }
 

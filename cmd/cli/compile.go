@@ -22,7 +22,7 @@ import (
 	"github.com/ssdc-go/ssdc/passes/lengths"
 )
 
-// compileFlags are the options that compile and explain share.
+// compileFlags are the options that compile, explain and export share.
 type compileFlags struct {
 	level    string
 	target   string
@@ -38,9 +38,15 @@ type compileFlags struct {
 }
 
 func (f *compileFlags) add(c *cobra.Command) {
+	f.addPasses(c)
+	c.Flags().StringVar(&f.target, "target", "cpu", "`BACKEND` to compile for (see ssdc backends)")
+}
+
+// addPasses adds the flags of reading a model and running passes.
+func (f *compileFlags) addPasses(c *cobra.Command) {
+	f.target = "cpu"
 	fl := c.Flags()
-	fl.StringVarP(&f.level, "opt", "O", "1", "optimisation `LEVEL`: 1, or 0 to run the graph as it stands")
-	fl.StringVar(&f.target, "target", "cpu", "`BACKEND` to compile for (see ssdc backends)")
+	fl.StringVarP(&f.level, "opt", "O", "1", "optimisation `LEVEL`: 1, or 0 to take the graph as it stands")
 	fl.StringArrayVar(&f.symbols, "bind", nil, "fix symbolic lengths: `NAME=N`, as in batch=1,seq=512")
 	fl.StringArrayVar(&f.require, "require-fusion", nil, "`OP=N`: fail unless at least N such operators result, as in ssd=24 or ssm.CausalConv=24; may repeat")
 	fl.StringVar(&f.printIR, "print-ir-after", "", "print the graph to stderr after this `PASS`, or after all")
@@ -57,18 +63,30 @@ func (f *compileFlags) addArtifact(c *cobra.Command) {
 	fl.BoolVar(&f.noStates, "no-state", false, "pair no inputs and outputs as recurrent state")
 }
 
-// fusedName lets --require-fusion ssd=24 stand for ssm.SSD=24.
+// fusedName lets --require-fusion ssd=24 stand for ssm.SSD=24. Of operators with
+// one name, ssdc's own comes first and ONNX's second.
 func (a *app) fusedName(s string) (string, error) {
+	found, rank := "", 0
 	for _, r := range a.set.Registry.Table.All() {
-		full := r.ID.Name
-		if r.ID.Domain != "" {
-			full = r.ID.Domain + "." + r.ID.Name
+		full, k := r.ID.Name, 2
+		switch r.ID.Domain {
+		case "":
+		case "ssm":
+			full, k = "ssm."+full, 3
+		default:
+			full, k = r.ID.Domain+"."+full, 1
 		}
-		if strings.EqualFold(s, full) || strings.EqualFold(s, r.ID.Name) {
+		if strings.EqualFold(s, full) {
 			return full, nil
 		}
+		if strings.EqualFold(s, r.ID.Name) && k > rank {
+			found, rank = full, k
+		}
 	}
-	return "", runner.Usagef("--require-fusion: no operator %q; ssdc ops lists them", s)
+	if found == "" {
+		return "", runner.Usagef("--require-fusion: no operator %q; ssdc ops lists them", s)
+	}
+	return found, nil
 }
 
 func noOptimisation(level string) (bool, error) {
