@@ -218,12 +218,12 @@ func (l *legalizer) lowerNode(n *graph.Node) (bool, error) {
 			return true, l.replace(n, out, err)
 		}
 	}
-	if l.d.keeps(n.Op.Domain) {
-		return false, nil
-	}
 	row, err := l.c.Table.Of(n)
 	if err != nil {
 		return false, err
+	}
+	if l.d.keeps(n.Op.Domain) && (n.Op.Domain != "" || row.Traits&ops.Composite == 0) {
+		return false, nil
 	}
 	if row.Decompose == nil {
 		if n.Op.Domain == ssm.Domain {
