@@ -10,10 +10,10 @@ import (
 	"github.com/ssdc-go/ssdc/passes/lift"
 )
 
-// linear is a value of the body as sum_i a[i]*state_i + u over the states of a
+// linearForm is a value of the body as sum_i a[i]*state_i + u over the states of a
 // group. An a[i] that is nil is 0, one without a value is 1; a nil u is 0.
 // Coefficients broadcast to the value's shape.
-type linear struct {
+type linearForm struct {
 	a []*lift.Seq
 	u *lift.Seq
 }
@@ -28,25 +28,25 @@ type splitter struct {
 const expected = "; expected state*decay + update"
 
 // split writes v as a linear function of the states.
-func (p *splitter) split(v *graph.Value) (linear, error) {
+func (p *splitter) split(v *graph.Value) (linearForm, error) {
 	l := p.r.lift
 	if v = lift.Source(v); p.r.need(v)&p.mask == 0 {
 		if !p.r.lift.Inside(v) && lift.Zero(v) {
-			return linear{a: make([]*lift.Seq, len(p.group))}, nil
+			return linearForm{a: make([]*lift.Seq, len(p.group))}, nil
 		}
 		s, err := l.Of(v)
-		return linear{a: make([]*lift.Seq, len(p.group)), u: &s}, err
+		return linearForm{a: make([]*lift.Seq, len(p.group)), u: &s}, err
 	}
 	for i, s := range p.group {
 		if v == s.In {
-			f := linear{a: make([]*lift.Seq, len(p.group))}
+			f := linearForm{a: make([]*lift.Seq, len(p.group))}
 			f.a[i] = &lift.Seq{At: -1}
 			return f, nil
 		}
 	}
 	n := v.Def
 	if n == nil || n.Op.Domain != "" {
-		return linear{}, p.refuse(n, v)
+		return linearForm{}, p.refuse(n, v)
 	}
 	switch n.Op.Name {
 	case "Add", "Sub", "Sum":
@@ -55,7 +55,7 @@ func (p *splitter) split(v *graph.Value) (linear, error) {
 			if err != nil {
 				return f, err
 			}
-			var g linear
+			var g linearForm
 			if g, err = p.split(u); err == nil {
 				f = p.add(f, g, n.Op.Name == "Sub", v.Type.DType)
 			}
@@ -63,24 +63,24 @@ func (p *splitter) split(v *graph.Value) (linear, error) {
 		return f, err
 	case "Neg":
 		f, err := p.split(n.In[0])
-		return p.add(linear{a: make([]*lift.Seq, len(p.group))}, f, true, v.Type.DType), err
+		return p.add(linearForm{a: make([]*lift.Seq, len(p.group))}, f, true, v.Type.DType), err
 	case "Mul":
 		for i, u := range n.In {
 			if p.r.need(u)&p.mask == 0 {
 				return p.scaled(n.In[1-i], u, "Mul")
 			}
 		}
-		return linear{}, fmt.Errorf("%s multiplies the state by what depends on the state%s", n, expected)
+		return linearForm{}, fmt.Errorf("%s multiplies the state by what depends on the state%s", n, expected)
 	case "Div":
 		if p.r.need(n.In[1])&p.mask == 0 {
 			return p.scaled(n.In[0], n.In[1], "Div")
 		}
-		return linear{}, fmt.Errorf("%s divides by what depends on the state%s", n, expected)
+		return linearForm{}, fmt.Errorf("%s divides by what depends on the state%s", n, expected)
 	case "Where":
 		return p.where(n)
 	case "Cast":
 		if !v.Type.DType.IsFloat() {
-			return linear{}, p.refuse(n, v)
+			return linearForm{}, p.refuse(n, v)
 		}
 		f, err := p.split(n.In[0])
 		return p.each(f, func(s lift.Seq) (lift.Seq, error) { return l.Cast(s, v.Type.DType), nil }, err)
@@ -96,7 +96,7 @@ func (p *splitter) split(v *graph.Value) (linear, error) {
 			return f, err
 		}
 	}
-	return linear{}, p.refuse(n, v)
+	return linearForm{}, p.refuse(n, v)
 }
 
 // refuse says what a node does to the state that a linear scan cannot.
@@ -120,11 +120,11 @@ func (p *splitter) refuse(n *graph.Node, v *graph.Value) error {
 }
 
 // each applies f to the coefficients and to the rest.
-func (p *splitter) each(x linear, f func(lift.Seq) (lift.Seq, error), err error) (linear, error) {
+func (p *splitter) each(x linearForm, f func(lift.Seq) (lift.Seq, error), err error) (linearForm, error) {
 	if err != nil {
 		return x, err
 	}
-	out := linear{a: make([]*lift.Seq, len(x.a))}
+	out := linearForm{a: make([]*lift.Seq, len(x.a))}
 	apply := func(s *lift.Seq) *lift.Seq {
 		if s == nil || s.V == nil || err != nil {
 			return s
@@ -155,7 +155,7 @@ func (p *splitter) number(s *lift.Seq, d tensor.DType) lift.Seq {
 }
 
 // add is x + y or x - y.
-func (p *splitter) add(x, y linear, minus bool, d tensor.DType) linear {
+func (p *splitter) add(x, y linearForm, minus bool, d tensor.DType) linearForm {
 	l := p.r.lift
 	sum := func(s, t *lift.Seq) *lift.Seq {
 		switch {
@@ -180,7 +180,7 @@ func (p *splitter) add(x, y linear, minus bool, d tensor.DType) linear {
 		r := l.Elementwise(name, nil, p.number(s, d), y)
 		return &r
 	}
-	out := linear{a: make([]*lift.Seq, len(x.a))}
+	out := linearForm{a: make([]*lift.Seq, len(x.a))}
 	for i := range x.a {
 		out.a[i] = sum(x.a[i], y.a[i])
 	}
@@ -189,7 +189,7 @@ func (p *splitter) add(x, y linear, minus bool, d tensor.DType) linear {
 }
 
 // scaled is the product or quotient of v by what does not depend on the state.
-func (p *splitter) scaled(v, by *graph.Value, name string) (linear, error) {
+func (p *splitter) scaled(v, by *graph.Value, name string) (linearForm, error) {
 	f, err := p.split(v)
 	if err != nil {
 		return f, err
@@ -201,9 +201,9 @@ func (p *splitter) scaled(v, by *graph.Value, name string) (linear, error) {
 	return p.times(f, s, name, v.Type.DType)
 }
 
-func (p *splitter) times(f linear, s lift.Seq, name string, d tensor.DType) (linear, error) {
+func (p *splitter) times(f linearForm, s lift.Seq, name string, d tensor.DType) (linearForm, error) {
 	l := p.r.lift
-	out := linear{a: make([]*lift.Seq, len(f.a))}
+	out := linearForm{a: make([]*lift.Seq, len(f.a))}
 	one := func(x *lift.Seq) *lift.Seq {
 		switch {
 		case x == nil || p.r.b.Err != nil:
@@ -225,14 +225,14 @@ func (p *splitter) times(f linear, s lift.Seq, name string, d tensor.DType) (lin
 }
 
 // where: a mask that does not depend on the state chooses between two linear values.
-func (p *splitter) where(n *graph.Node) (linear, error) {
+func (p *splitter) where(n *graph.Node) (linearForm, error) {
 	if p.r.need(n.In[0])&p.mask != 0 {
-		return linear{}, fmt.Errorf("%s chooses by a condition that depends on the state%s", n, expected)
+		return linearForm{}, fmt.Errorf("%s chooses by a condition that depends on the state%s", n, expected)
 	}
 	l, d := p.r.lift, n.Out[0].Type.DType
 	mask, err := l.Of(n.In[0])
 	if err != nil {
-		return linear{}, err
+		return linearForm{}, err
 	}
 	x, err := p.split(n.In[1])
 	if err != nil {
@@ -249,7 +249,7 @@ func (p *splitter) where(n *graph.Node) (linear, error) {
 		r := l.Elementwise("Where", nil, mask, p.number(s, d), p.number(t, d))
 		return &r
 	}
-	out := linear{a: make([]*lift.Seq, len(x.a))}
+	out := linearForm{a: make([]*lift.Seq, len(x.a))}
 	for i := range x.a {
 		out.a[i] = pick(x.a[i], y.a[i])
 	}
@@ -258,10 +258,10 @@ func (p *splitter) where(n *graph.Node) (linear, error) {
 }
 
 // einsum: one that sums over nothing is a product of views.
-func (p *splitter) einsum(n *graph.Node) (linear, bool, error) {
+func (p *splitter) einsum(n *graph.Node) (linearForm, bool, error) {
 	terms, out, ok := lift.Equation(n)
 	if !ok {
-		return linear{}, false, nil
+		return linearForm{}, false, nil
 	}
 	at := -1
 	for i, u := range n.In {
@@ -269,17 +269,17 @@ func (p *splitter) einsum(n *graph.Node) (linear, bool, error) {
 			continue
 		}
 		if at >= 0 {
-			return linear{}, false, fmt.Errorf("%s multiplies the state by what depends on the state%s", n, expected)
+			return linearForm{}, false, fmt.Errorf("%s multiplies the state by what depends on the state%s", n, expected)
 		}
 		at = i
 	}
 	if len(terms[at]) != len(out) {
-		return linear{}, false, nil
+		return linearForm{}, false, nil
 	}
 	for _, t := range terms {
 		for _, c := range t {
 			if strings.Count(t, string(c)) > 1 || !strings.ContainsRune(out, c) {
-				return linear{}, false, nil
+				return linearForm{}, false, nil
 			}
 		}
 	}

@@ -17,15 +17,8 @@ func (p *special) logDecay(h int) (log, dt *graph.Value, x []view, err error) {
 	b := p.b
 	if len(p.a) == 1 {
 		if e := p.a[0].v.Def; e != nil && e.Op.Is("", "Exp") {
-			var times, params []view
-			for _, f := range p.s.factors(b, view{e.In[0], p.a[0].axes}) {
-				if f.within(h) && static(map[*graph.Value]bool{}).is(f.v) {
-					params = append(params, f)
-				} else {
-					times = append(times, f)
-				}
-			}
-			if rest, ok := without(p.x, times); ok && len(times) > 0 {
+			times, params, rest := p.shared(p.s.factors(b, view{e.In[0], p.a[0].axes}))
+			if len(times) > 0 {
 				dt = p.product(times, []int{0, 1, h}, true)
 				a := p.product(params, []int{h}, true)
 				if dt != nil && a != nil && b.Err == nil {
@@ -52,17 +45,19 @@ func (p *special) logDecay(h int) (log, dt *graph.Value, x []view, err error) {
 	return p.expand(log, []int{0, 1, h}), nil, p.x, b.Err
 }
 
-// without removes each of some factors once from a product.
-func without(x, some []view) ([]view, bool) {
-	rest := slices.Clone(x)
-	for _, f := range some {
+// shared parts the factors of a log decay into those that scale the update too,
+// dt, and the others, A; rest is what is left of the update's.
+func (p *special) shared(log []view) (dt, a, rest []view) {
+	rest = slices.Clone(p.x)
+	for _, f := range log {
 		i := slices.IndexFunc(rest, func(w view) bool { return w.v == f.v && slices.EqualFunc(w.axes, f.axes, slices.Equal) })
 		if i < 0 {
-			return nil, false
+			a = append(a, f)
+			continue
 		}
-		rest = slices.Delete(rest, i, i+1)
+		dt, rest = append(dt, f), slices.Delete(rest, i, i+1)
 	}
-	return rest, true
+	return dt, a, rest
 }
 
 // zeroDecay stands for exp of it in a logarithm: e^-104 is 0 in float32, and

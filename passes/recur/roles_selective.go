@@ -25,20 +25,20 @@ func (p *special) selective(d int) (*fused, error) {
 		if e == nil || !e.Op.Is("", "Exp") {
 			return nil, role(1, "the decay %s is no exp%s", label(p.a[0]), want)
 		}
-		for _, f := range p.s.factors(b, view{e.In[0], p.a[0].axes}) {
-			if f.within(d, n) && static(map[*graph.Value]bool{}).is(f.v) {
-				params = append(params, f)
-			} else if !f.within(0, 1, d) {
-				return nil, role(2, "factor %s of the log decay varies with the token and along N%s", label(f), want)
-			} else {
-				times = append(times, f)
+		times, params, x = p.shared(p.s.factors(b, view{e.In[0], p.a[0].axes}))
+		for _, f := range times {
+			if !f.within(0, 1, d) {
+				return nil, role(2, "factor %s of the log decay varies along N%s", label(f), want)
 			}
 		}
-		rest, ok := without(p.x, times)
-		if !ok {
-			return nil, role(2, "the log decay %q and the update %q share no factor dt%s", e.In[0].Name, layout.Deepest(p.n.In[1]).Name, want)
+		for _, f := range params {
+			if f.within(0, 1, d) && !f.within(d) {
+				return nil, role(2, "the log decay %q and the update %q share no factor dt%s", e.In[0].Name, layout.Deepest(p.n.In[1]).Name, want)
+			}
+			if !f.within(d, n) {
+				return nil, role(2, "factor %s of the log decay varies with the token and along N%s", label(f), want)
+			}
 		}
-		x = rest
 	}
 	for _, f := range p.bs {
 		if !f.within(0, 1, n) {

@@ -126,7 +126,7 @@ func (r *rolled) attempt(c *passes.Context, g *graph.Graph, way specialisation) 
 		return used, rec.b.Err
 	}
 	r.op = done[0].op
-	deepen(cl, rec, g.Nodes[before:])
+	deepen(cl, rec.scans, rec.loop.Length, g.Nodes[before:])
 	if err := certify.Rewrite(c, r.op+" ("+r.rule+")", cl); err != nil {
 		return used, err
 	}

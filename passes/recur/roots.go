@@ -11,7 +11,7 @@ import (
 // may read exp(A*dt) where the fused operator takes dt: the check then has to
 // begin at dt, and compute what the loop reads. made are the nodes of the
 // replacement.
-func deepen(cl *certify.Claim, rec *recurrence, made []*graph.Node) {
+func deepen(cl *certify.Claim, scans []*graph.Node, length graph.Dim, made []*graph.Node) {
 	fresh := map[*graph.Node]bool{}
 	for _, n := range made {
 		fresh[n] = true
@@ -22,6 +22,12 @@ func deepen(cl *certify.Claim, rec *recurrence, made []*graph.Node) {
 		if _, known := ops.KnownOf(v); !known && !roots[v] && !fixed.is(v) && v.Type.Ranked() && !v.Type.DType.IsContainer() {
 			roots[v] = true
 			in = append(in, certify.Input{Value: v})
+		}
+	}
+	for _, i := range cl.In {
+		if i.Value.Const != nil { // a parameter stays one
+			roots[i.Value] = true
+			in = append(in, i)
 		}
 	}
 	seen := map[*graph.Value]bool{}
@@ -59,14 +65,14 @@ func deepen(cl *certify.Claim, rec *recurrence, made []*graph.Node) {
 		return true
 	}
 	for _, i := range cl.In {
+		if i.Value.Const != nil {
+			continue
+		}
 		if fuel = 64; !follows(i.Value) {
 			add(i.Value)
 		}
 	}
-	kinds := decayKinds(rec.scans, roots)
-	for i := range in {
-		in[i].Kind = kinds[in[i].Value]
-	}
 	cl.In = in
-	cl.Shrink = shrinking(cl, rec.loop.Length)
+	setKinds(cl, scans, roots)
+	cl.Shrink = shrinking(cl, length)
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // realScan makes h = a*h + u a LinearScan.
-func (r *recurrence) realScan(s *lift.State, f linear) error {
+func (r *recurrence) realScan(s *lift.State, f linearForm) error {
 	if _, err := r.lift.Of(s.Init); err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func (r *recurrence) realScan(s *lift.State, f linear) error {
 // complexScan makes re' = ar*re - ai*im + ur, im' = ai*re + ar*im + ui a
 // LinearScan of complex numbers. That the decays of both are the same, up to
 // the sign, is left to the certificate.
-func (r *recurrence) complexScan(re, im *lift.State, f, g linear) error {
+func (r *recurrence) complexScan(re, im *lift.State, f, g linearForm) error {
 	if f.a[0] == nil || g.a[0] != nil && g.a[1] == nil || f.a[1] == nil {
 		return fmt.Errorf("the states %s depend on each other, but are not turned as the parts of a complex number", stateNames([]*lift.State{re, im}))
 	}
@@ -100,7 +100,7 @@ func (r *recurrence) complexScan(re, im *lift.State, f, g linear) error {
 	return r.b.Err
 }
 
-func (r *recurrence) dtype(f, g linear, t graph.Type) tensor.DType {
+func (r *recurrence) dtype(f, g linearForm, t graph.Type) tensor.DType {
 	for _, s := range []*lift.Seq{f.u, g.u, f.a[0], g.a[0]} {
 		if s != nil && s.V != nil {
 			return s.V.Type.DType

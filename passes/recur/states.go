@@ -182,7 +182,7 @@ func (r *recurrence) solve(s *lift.State) error {
 	if err := r.solveAll(r.closure[slices.Index(r.loop.States, s)] &^ own); err != nil {
 		return err
 	}
-	forms := make([]linear, len(group))
+	forms := make([]linearForm, len(group))
 	for i, t := range group {
 		if !isFloat(t.In) || !slices.Equal(t.In.Type.Shape, s.In.Type.Shape) || len(group) > 2 {
 			return fmt.Errorf("the states %s depend on each other; expected each to be state*decay + update, or a pair that is turned as a complex number", stateNames(group))
