@@ -51,11 +51,17 @@ func (r *roller) complete(l *lane) (done bool, err error) {
 	}
 	switch {
 	case n.Op.Name == "Add" && !l.zero:
-		for i := range 2 {
-			if operands[i] != nil && r.alike(l.vals[0], operands[i][r.ref]) {
-				operands[i][0], zero[1-i] = l.vals[0], true
-				return true, r.emit(l, operands, zero)
+		for d := depth; d > 0; d-- { // deeper ones may differ by other states that start at zero
+			a, b := r.alike(l.vals[0], operands[0][r.ref], d), r.alike(l.vals[0], operands[1][r.ref], d)
+			if a == b {
+				continue
 			}
+			i := 0
+			if b {
+				i = 1
+			}
+			operands[i][0], zero[1-i] = l.vals[0], true
+			return true, r.emit(l, operands, zero)
 		}
 	case n.Op.Name == "Mul" && l.zero:
 		for i := range 2 {
@@ -113,7 +119,7 @@ func (r *roller) align(n, m *graph.Node, i int) int {
 		return i
 	}
 	score := func(a, b *graph.Value) int {
-		if a == b || r.alike(a, b) {
+		if a == b || r.alike(a, b, depth) {
 			return 1
 		}
 		return 0
@@ -124,8 +130,8 @@ func (r *roller) align(n, m *graph.Node, i int) int {
 	return i
 }
 
-func (r *roller) alike(a, b *graph.Value) bool {
-	return a != nil && b != nil && r.shapes.of(a, depth) == r.shapes.of(b, depth)
+func (r *roller) alike(a, b *graph.Value, d int) bool {
+	return a != nil && b != nil && r.shapes.of(a, d) == r.shapes.of(b, d)
 }
 
 // templates are hashes of the few operators above a value, with the elements

@@ -426,7 +426,7 @@ func (a *attempt) collected(loop *Loop, rt *root, y *graph.Value) {
 	for i, l := range append(lanes, vals[a.peel:]) {
 		for t, v := range l {
 			outside := func(u graph.Use) bool { return !a.inside[u.Node] }
-			if v == nil || !slices.ContainsFunc(v.Uses, outside) && !v.IsOutput() {
+			if v == nil || v.Def == nil || !a.inside[v.Def] || slices.Contains(loop.In, v) || !slices.ContainsFunc(v.Uses, outside) && !v.IsOutput() {
 				continue
 			}
 			at := int64(t + a.peel)
