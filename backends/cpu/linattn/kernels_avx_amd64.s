@@ -5,23 +5,28 @@
 #include "textflag.h"
 
 // func readAVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·readAVX512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	SHLQ   $0x02, DX
-	MOVQ   16(AX), BX
-	MOVQ   24(AX), SI
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	XORQ   DI, DI
+// Requires: AVX, AVX512DQ, AVX512F, SSE
+TEXT ·readAVX512(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    a+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), SI
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	XORQ    DI, DI
 
 readRows:
 	CMPQ         BX, $0x04
@@ -85,27 +90,33 @@ readStore:
 	VMOVUPS Z0, (DX)
 	VMULPS  Z2, Z1, Z1
 	VMOVUPS Z1, 64(DX)
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
 // func readAVX2(a *byte)
-// Requires: AVX, FMA3
-TEXT ·readAVX2(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	SHLQ   $0x02, DX
-	MOVQ   16(AX), BX
-	MOVQ   24(AX), SI
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	XORQ   DI, DI
+// Requires: AVX, FMA3, SSE
+TEXT ·readAVX2(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    a+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), SI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	XORQ    DI, DI
 
 readRows:
 	CMPQ         BX, $0x02
@@ -173,12 +184,18 @@ readStore:
 	VMOVUPS Y2, 64(DX)
 	VMULPS  Y4, Y3, Y3
 	VMOVUPS Y3, 96(DX)
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
 // func writeAVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·writeAVX512(SB), NOSPLIT, $0-8
+// Requires: AVX, AVX512DQ, AVX512F, SSE
+TEXT ·writeAVX512(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    (AX), CX
 	MOVQ    8(AX), DX
@@ -452,12 +469,18 @@ fold:
 	VMOVUPS      Z2, (CX)
 	VMULPS       Z0, Z3, Z3
 	VMOVUPS      Z3, 64(CX)
+	LDMXCSR      (SP)
 	VZEROUPPER
 	RET
 
 // func writeAVX2(a *byte)
-// Requires: AVX, FMA3
-TEXT ·writeAVX2(SB), NOSPLIT, $0-8
+// Requires: AVX, FMA3, SSE
+TEXT ·writeAVX2(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    (AX), CX
 	MOVQ    8(AX), DX
@@ -733,6 +756,7 @@ fold:
 	VMOVUPS      Y6, 64(CX)
 	VMULPS       Y0, Y7, Y7
 	VMOVUPS      Y7, 96(CX)
+	LDMXCSR      (SP)
 	VZEROUPPER
 	RET
 

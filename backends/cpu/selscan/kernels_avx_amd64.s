@@ -5,8 +5,13 @@
 #include "textflag.h"
 
 // func scanAVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·scanAVX512(SB), NOSPLIT, $0-8
+// Requires: AVX, AVX512DQ, AVX512F, MMX+, SSE
+TEXT ·scanAVX512(SB), NOSPLIT, $8-8
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ORL          $0x00008040, AX
+	MOVL         AX, 4(SP)
+	LDMXCSR      4(SP)
 	MOVQ         a+0(FP), AX
 	MOVQ         40(AX), CX
 	MOVQ         56(AX), DX
@@ -96,6 +101,7 @@ noSkip0:
 	LEAQ    (R9)(R11*4), R9
 	DECQ    R10
 	JNE     step0
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
@@ -154,17 +160,22 @@ DATA k3f800000<>+24(SB)/8, $0x3f8000003f800000
 GLOBL k3f800000<>(SB), RODATA|NOPTR, $32
 
 // func scanAVX2(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·scanAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 40(AX), CX
-	MOVQ 56(AX), DX
-	MOVQ 64(AX), BX
-	MOVQ 72(AX), SI
-	MOVQ 24(AX), DI
-	MOVQ 88(AX), R8
-	MOVQ 104(AX), R9
-	MOVQ 16(AX), R10
+// Requires: AVX, AVX2, FMA3, MMX+, SSE
+TEXT ·scanAVX2(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    a+0(FP), AX
+	MOVQ    40(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    64(AX), BX
+	MOVQ    72(AX), SI
+	MOVQ    24(AX), DI
+	MOVQ    88(AX), R8
+	MOVQ    104(AX), R9
+	MOVQ    16(AX), R10
 
 step0:
 	VMOVUPS    (CX), Y0
@@ -330,6 +341,7 @@ noSkip32:
 	LEAQ    (R9)(R11*4), R9
 	DECQ    R10
 	JNE     step32
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
@@ -340,8 +352,13 @@ DATA k0000007f<>+24(SB)/8, $0x0000007f0000007f
 GLOBL k0000007f<>(SB), RODATA|NOPTR, $32
 
 // func stepAVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·stepAVX512(SB), NOSPLIT, $0-8
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, SSE
+TEXT ·stepAVX512(SB), NOSPLIT, $8-8
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ORL          $0x00008040, AX
+	MOVL         AX, 4(SP)
+	LDMXCSR      4(SP)
 	MOVQ         a+0(FP), AX
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
@@ -745,6 +762,7 @@ oneSum:
 	JMP           one
 
 done:
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
@@ -815,8 +833,13 @@ DATA k3f000003<>+24(SB)/8, $0x3f0000033f000003
 GLOBL k3f000003<>(SB), RODATA|NOPTR, $32
 
 // func stepAVX2(a *byte)
-// Requires: AVX, AVX2, FMA3
-TEXT ·stepAVX2(SB), NOSPLIT, $0-8
+// Requires: AVX, AVX2, FMA3, SSE
+TEXT ·stepAVX2(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    (AX), CX
 	MOVQ    8(AX), DX
@@ -1152,6 +1175,7 @@ oneSum:
 	JMP          one
 
 done:
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
@@ -1166,8 +1190,13 @@ DATA window<>+56(SB)/8, $0x0000000000000000
 GLOBL window<>(SB), RODATA|NOPTR, $64
 
 // func linAVX512(a *byte)
-// Requires: AVX, AVX512F, BMI2, CMOV
-TEXT ·linAVX512(SB), NOSPLIT, $0-8
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·linAVX512(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
 	MOVQ    a+0(FP), AX
 	XORQ    CX, CX
 	MOVQ    $0x00000010, DX
@@ -1283,12 +1312,18 @@ keep0:
 	VMOVUPS Z1, 64(CX)
 	VMOVUPS Z2, 128(CX)
 	VMOVUPS Z3, 192(CX)
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
 // func linAVX2(a *byte)
-// Requires: AVX, CMOV, FMA3
-TEXT ·linAVX2(SB), NOSPLIT, $0-8
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·linAVX2(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
 	MOVQ    a+0(FP), AX
 	XORQ    CX, CX
 	MOVQ    $0x00000008, DX
@@ -1516,5 +1551,6 @@ keep128:
 	VMOVUPS Y5, 160(CX)
 	VMOVUPS Y6, 192(CX)
 	VMOVUPS Y7, 224(CX)
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET

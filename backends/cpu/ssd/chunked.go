@@ -133,6 +133,9 @@ func (c *call) stageDt(m []float32, b, t, q, h0, heads int) {
 // the sums of a chunk keep their small digits and never meet Inf-Inf.
 const stepLimit = 1e5
 
+// leastDecay is the smallest normal float32.
+const leastDecay = 0x1p-126
+
 // decays fills hi, lo (the two f32 halves of cum, which is summed in f64), dt,
 // grow = exp(cum_s), fade = exp(cum_last-cum_s)*dt_s, and returns exp(cum_last).
 func (c *call) decays(m []float32, b, t, q, h, j, heads int) float32 {
@@ -170,8 +173,20 @@ func (c *call) decays(m []float32, b, t, q, h, j, heads int) float32 {
 	}
 	vec.Exp(grow, grow)
 	vec.Exp(fade, fade)
+	for s := range q { // a decay that is denormal has vanished, and would be slow
+		if grow[s] < leastDecay {
+			grow[s] = 0
+		}
+		if fade[s] < leastDecay {
+			fade[s] = 0
+		}
+	}
 	vec.Mul(fade, fade, dts)
-	return float32(math.Exp(cum))
+	total := float32(math.Exp(cum))
+	if total < leastDecay {
+		total = 0
+	}
+	return total
 }
 
 // chunk is q steps from t. known: the state before it may differ from zero;

@@ -5,18 +5,23 @@
 #include "textflag.h"
 
 // func scoreAVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·scoreAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	SHLQ $0x02, DX
-	MOVQ 40(AX), BX
-	MOVQ 24(AX), SI
-	SHLQ $0x02, SI
-	MOVQ 48(AX), DI
-	SHLQ $0x02, DI
-	MOVQ 56(AX), R8
+// Requires: AVX, AVX512DQ, AVX512F, SSE
+TEXT ·scoreAVX512(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    a+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	SHLQ    $0x02, DX
+	MOVQ    40(AX), BX
+	MOVQ    24(AX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(AX), DI
+	SHLQ    $0x02, DI
+	MOVQ    56(AX), R8
 
 tile:
 	VXORPS Z0, Z0, Z0
@@ -226,22 +231,28 @@ k0_0Done:
 	LEAQ    (BX)(DI*8), BX
 	DECQ    R8
 	JNE     tile
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
 // func scoreAVX2(a *byte)
-// Requires: AVX, FMA3
-TEXT ·scoreAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	SHLQ $0x02, DX
-	MOVQ 40(AX), BX
-	MOVQ 24(AX), SI
-	SHLQ $0x02, SI
-	MOVQ 48(AX), DI
-	SHLQ $0x02, DI
-	MOVQ 56(AX), R8
+// Requires: AVX, FMA3, SSE
+TEXT ·scoreAVX2(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    a+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	SHLQ    $0x02, DX
+	MOVQ    40(AX), BX
+	MOVQ    24(AX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(AX), DI
+	SHLQ    $0x02, DI
+	MOVQ    56(AX), R8
 
 tile:
 	VXORPS Y0, Y0, Y0
@@ -728,19 +739,25 @@ k4_64Done:
 	LEAQ    (BX)(DI*8), BX
 	DECQ    R8
 	JNE     tile
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
 // func mixAVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·mixAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 32(AX), DX
-	MOVQ 64(AX), BX
-	MOVQ 80(AX), SI
-	MOVQ 56(AX), DI
-	MOVQ 96(AX), R8
+// Requires: AVX, AVX512DQ, AVX512F, MMX+, SSE
+TEXT ·mixAVX512(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    a+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    32(AX), DX
+	MOVQ    64(AX), BX
+	MOVQ    80(AX), SI
+	MOVQ    56(AX), DI
+	MOVQ    96(AX), R8
 
 tile:
 	VXORPS Z0, Z0, Z0
@@ -1313,19 +1330,25 @@ noSkip0_0:
 	ADDQ       $0x08, DI
 	DECQ       R8
 	JNE        tile
+	LDMXCSR    (SP)
 	VZEROUPPER
 	RET
 
 // func mixAVX2(a *byte)
-// Requires: AVX, FMA3, MMX+
-TEXT ·mixAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 32(AX), DX
-	MOVQ 64(AX), BX
-	MOVQ 80(AX), SI
-	MOVQ 56(AX), DI
-	MOVQ 96(AX), R8
+// Requires: AVX, FMA3, MMX+, SSE
+TEXT ·mixAVX2(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    a+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    32(AX), DX
+	MOVQ    64(AX), BX
+	MOVQ    80(AX), SI
+	MOVQ    56(AX), DI
+	MOVQ    96(AX), R8
 
 tile:
 	VXORPS Y0, Y0, Y0
@@ -2529,12 +2552,18 @@ noSkip4_64:
 	ADDQ       $0x08, DI
 	DECQ       R8
 	JNE        tile
+	LDMXCSR    (SP)
 	VZEROUPPER
 	RET
 
 // func absorbAVX512(a *byte)
-// Requires: AVX, AVX512F
-TEXT ·absorbAVX512(SB), NOSPLIT, $0-8
+// Requires: AVX, AVX512F, SSE
+TEXT ·absorbAVX512(SB), NOSPLIT, $8-8
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ORL          $0x00008040, AX
+	MOVL         AX, 4(SP)
+	LDMXCSR      4(SP)
 	MOVQ         a+0(FP), AX
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
@@ -2757,12 +2786,18 @@ k0_0Done:
 	ADDQ    $0x00000400, BX
 	DECQ    SI
 	JNE     tile
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
 // func absorbAVX2(a *byte)
-// Requires: AVX, FMA3
-TEXT ·absorbAVX2(SB), NOSPLIT, $0-8
+// Requires: AVX, FMA3, SSE
+TEXT ·absorbAVX2(SB), NOSPLIT, $8-8
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ORL          $0x00008040, AX
+	MOVL         AX, 4(SP)
+	LDMXCSR      4(SP)
 	MOVQ         a+0(FP), AX
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
@@ -3261,5 +3296,6 @@ k4_64Done:
 	ADDQ    $0x00000400, BX
 	DECQ    SI
 	JNE     tile
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET

@@ -5,8 +5,13 @@
 #include "textflag.h"
 
 // func weightAVX512(a *byte)
-// Requires: AVX, AVX512F
-TEXT ·weightAVX512(SB), NOSPLIT, $0-8
+// Requires: AVX, AVX512F, SSE
+TEXT ·weightAVX512(SB), NOSPLIT, $8-8
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ORL          $0x00008040, AX
+	MOVL         AX, 4(SP)
+	LDMXCSR      4(SP)
 	MOVQ         a+0(FP), AX
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
@@ -67,6 +72,7 @@ vector:
 	ADDQ         $0x04, R9
 	CMPQ         R9, AX
 	JB           row
+	LDMXCSR      (SP)
 	VZEROUPPER
 	RET
 
@@ -143,19 +149,24 @@ DATA k3f800000<>+24(SB)/8, $0x3f8000003f800000
 GLOBL k3f800000<>(SB), RODATA|NOPTR, $32
 
 // func weightAVX2(a *byte)
-// Requires: AVX, AVX2, FMA3
-TEXT ·weightAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	SHLQ $0x02, BX
-	MOVQ 24(AX), SI
-	MOVQ 32(AX), DI
-	MOVQ 40(AX), R8
-	MOVQ 48(AX), AX
-	SHLQ $0x02, AX
-	XORQ R9, R9
+// Requires: AVX, AVX2, FMA3, SSE
+TEXT ·weightAVX2(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    a+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	SHLQ    $0x02, BX
+	MOVQ    24(AX), SI
+	MOVQ    32(AX), DI
+	MOVQ    40(AX), R8
+	MOVQ    48(AX), AX
+	SHLQ    $0x02, AX
+	XORQ    R9, R9
 
 row:
 	VBROADCASTSS (SI)(R9*1), Y0
@@ -204,6 +215,7 @@ vector:
 	ADDQ         $0x04, R9
 	CMPQ         R9, AX
 	JB           row
+	LDMXCSR      (SP)
 	VZEROUPPER
 	RET
 
@@ -214,8 +226,13 @@ DATA k0000007f<>+24(SB)/8, $0x0000007f0000007f
 GLOBL k0000007f<>(SB), RODATA|NOPTR, $32
 
 // func packAVX512(a *byte)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·packAVX512(SB), NOSPLIT, $0-8
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·packAVX512(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    (AX), CX
 	MOVQ    8(AX), DX
@@ -263,12 +280,18 @@ row:
 	ADDQ         $0x04, DI
 	DECQ         R8
 	JNE          row
+	LDMXCSR      (SP)
 	VZEROUPPER
 	RET
 
 // func packAVX2(a *byte)
-// Requires: AVX, CMOV, MMX+
-TEXT ·packAVX2(SB), NOSPLIT, $0-8
+// Requires: AVX, CMOV, MMX+, SSE
+TEXT ·packAVX2(SB), NOSPLIT, $8-8
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    (AX), CX
 	MOVQ    8(AX), DX
@@ -342,6 +365,7 @@ row:
 	ADDQ         $0x04, DI
 	DECQ         R8
 	JNE          row
+	LDMXCSR      (SP)
 	VZEROUPPER
 	RET
 
@@ -356,8 +380,13 @@ DATA window<>+56(SB)/8, $0x0000000000000000
 GLOBL window<>(SB), RODATA|NOPTR, $64
 
 // func stepAVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+
-TEXT ·stepAVX512(SB), NOSPLIT, $0-8
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+, SSE
+TEXT ·stepAVX512(SB), NOSPLIT, $8-8
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ORL          $0x00008040, AX
+	MOVL         AX, 4(SP)
+	LDMXCSR      4(SP)
 	MOVQ         a+0(FP), AX
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
@@ -537,12 +566,18 @@ oneSum:
 	JMP           one
 
 done:
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
 // func stepAVX2(a *byte)
-// Requires: AVX, FMA3, MMX+
-TEXT ·stepAVX2(SB), NOSPLIT, $0-8
+// Requires: AVX, FMA3, MMX+, SSE
+TEXT ·stepAVX2(SB), NOSPLIT, $8-8
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ORL          $0x00008040, AX
+	MOVL         AX, 4(SP)
+	LDMXCSR      4(SP)
 	MOVQ         a+0(FP), AX
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
@@ -712,6 +747,7 @@ oneSum:
 	JMP          one
 
 done:
+	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
