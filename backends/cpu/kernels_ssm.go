@@ -177,11 +177,11 @@ func lowerSelectiveScan(b *Bind, n *graph.Node) (Step, error) {
 func lowerLinearScan(b *Bind, n *graph.Node) (Step, error) {
 	a, u, h0 := b.In(0), b.In(1), b.In(2)
 	y, hT := b.Out(0), b.Out(1)
-	if y == nil || u.Len() == 0 || n.Attrs.Int("complex", 0) != 0 || !slices.Equal(a.Shape[2:], u.Shape[2:]) {
+	if y == nil || u.Len() == 0 || !slices.Equal(a.Shape[2:], u.Shape[2:]) {
 		return nil, ErrFallback
 	}
 	args := &selscan.LinArgs{
-		B: u.Shape[0], L: u.Shape[1], C: product(u.Shape[2:]),
+		B: u.Shape[0], L: u.Shape[1], C: product(u.Shape[2:]), Complex: n.Attrs.Int("complex", 0) != 0,
 		A: selSeq(a), U: selSeq(u), Y: selSeq(y),
 	}
 	if a.Shape[0] == 1 { // one decay for all rows, or all tokens

@@ -11,6 +11,7 @@ import (
 // channels.
 type LinArgs struct {
 	B, L, C int
+	Complex bool      // a row holds C/2 complex numbers as (re, im) pairs
 	A, U    Seq       // rows [C]
 	H0      []float32 // [B,C], nil: zeros
 	Y       Seq       // rows [C], every h_t, written; may be A or U itself
@@ -21,6 +22,9 @@ type LinArgs struct {
 func (a *LinArgs) Check() error {
 	if a.B < 0 || a.L < 0 || a.C < 0 {
 		return fmt.Errorf("selscan: negative dimension in B=%d L=%d C=%d", a.B, a.L, a.C)
+	}
+	if a.Complex && a.C%2 != 0 {
+		return fmt.Errorf("selscan: C=%d is odd: complex numbers are pairs", a.C)
 	}
 	if err := a.A.check("a", a.B, a.L, a.C); err != nil {
 		return err
@@ -106,6 +110,13 @@ func (c *linCall) Do(worker, i int) {
 	clear(h)
 	if c.H0 != nil {
 		copy(h[:w], c.H0[b*c.C+d:])
+	}
+	if c.Complex {
+		complexSteps(h, c.A.Data[b*c.A.StrideB+d:], c.U.Data[b*c.U.StrideB+d:], c.Y.Data[b*c.Y.StrideB+d:], w, c.L, c.A.StrideL, c.U.StrideL, c.Y.StrideL)
+		if c.HT != nil {
+			copy(c.HT[b*c.C+d:b*c.C+d+w], h)
+		}
+		return
 	}
 	k := linArgs{
 		h: &h[0], t: c.L,
