@@ -102,6 +102,10 @@ func rule(name string) func(l *Lifter, n *graph.Node, in []Seq, v *graph.Value) 
 	switch name {
 	case "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand":
 		return func(l *Lifter, n *graph.Node, in []Seq, _ *graph.Value) (Seq, error) { return l.View(n, in[0]) }
+	case "CastLike":
+		return func(l *Lifter, _ *graph.Node, in []Seq, v *graph.Value) (Seq, error) {
+			return l.Cast(in[0], v.Type.DType), nil
+		}
 	case "Softmax", "LogSoftmax", "LayerNormalization", "RMSNormalization":
 		return (*Lifter).along
 	case "MatMul":

@@ -23,6 +23,9 @@ type splitter struct {
 	r     *recurrence
 	group []*lift.State
 	mask  uint64
+	// packed is a complex state with its parts along the last axis, which stand
+	// for the two states of the group.
+	packed *lift.State
 }
 
 const expected = "; expected state*decay + update"
@@ -37,8 +40,13 @@ func (p *splitter) split(v *graph.Value) (linearForm, error) {
 		s, err := l.Of(v)
 		return linearForm{a: make([]*lift.Seq, len(p.group)), u: &s}, err
 	}
+	if i, ok := p.part(v); ok {
+		f := linearForm{a: make([]*lift.Seq, len(p.group))}
+		f.a[i] = &lift.Seq{At: -1}
+		return f, nil
+	}
 	for i, s := range p.group {
-		if v == s.In {
+		if v == s.In && p.packed == nil {
 			f := linearForm{a: make([]*lift.Seq, len(p.group))}
 			f.a[i] = &lift.Seq{At: -1}
 			return f, nil

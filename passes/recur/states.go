@@ -182,13 +182,18 @@ func (r *recurrence) solve(s *lift.State) error {
 	if err := r.solveAll(r.closure[slices.Index(r.loop.States, s)] &^ own); err != nil {
 		return err
 	}
+	if len(group) == 1 {
+		if ok, err := r.packedScan(s, own); ok || err != nil {
+			return err
+		}
+	}
 	forms := make([]linearForm, len(group))
 	for i, t := range group {
 		if !isFloat(t.In) || !slices.Equal(t.In.Type.Shape, s.In.Type.Shape) || len(group) > 2 {
 			return fmt.Errorf("the states %s depend on each other; expected each to be state*decay + update, or a pair that is turned as a complex number", stateNames(group))
 		}
 		sp := &splitter{r: r, group: group, mask: own}
-		f, err := sp.split(t.Out)
+		f, err := sp.split(unrounded(t.Out))
 		if err != nil {
 			return err
 		}
@@ -199,6 +204,16 @@ func (r *recurrence) solve(s *lift.State) error {
 	}
 	r.pair = stateNames(group)
 	return r.complexScan(group[0], group[1], forms[0], forms[1])
+}
+
+// unrounded is a new state before it is rounded to the type it is kept in: the
+// scan keeps the wider one.
+func unrounded(v *graph.Value) *graph.Value {
+	w := lift.Source(v)
+	if n := w.Def; n != nil && n.Op.Is("", "Cast") && isFloat(w) && isFloat(n.In[0]) {
+		return n.In[0]
+	}
+	return v
 }
 
 // solveAll solves a set of states, so that values which depend on them are made
@@ -260,8 +275,25 @@ func (r *recurrence) solved(s *lift.State, h lift.Seq, hT, init *graph.Value) {
 	}
 	out := l.Cast(h, s.Out.Type.DType)
 	l.Set(s.Out, out)
-	v, cur := lift.Source(s.Out), h
-	for {
+	r.known(lift.Source(s.Out), h)
+	sol := &solution{final: l.Cast(lift.Seq{V: hT, At: -1}, s.Out.Type.DType).V}
+	sol.make = func() error { // the state before the step: the initial one, then all but the last
+		b := r.b
+		if s.In.Type.Rank() == 0 {
+			return fmt.Errorf("the state %q is read before it is written", s.In.Name)
+		}
+		first := b.Op("Unsqueeze", nil, init, b.Ints(1))
+		before := b.Op("Slice", nil, out.V, b.Ints(0), b.Ints(-1), b.Ints(1))
+		sol.start = lift.Seq{V: b.Op("Concat", graph.Attrs{"axis": int64(1)}, first, before), At: 1}
+		return b.Err
+	}
+	r.done[s] = sol
+}
+
+// known states the sequence of v and of what v is another layout or dtype of.
+func (r *recurrence) known(v *graph.Value, cur lift.Seq) {
+	l := r.lift
+	for r.b.Err == nil {
 		l.Set(v, l.Cast(cur, v.Type.DType))
 		n := v.Def
 		if n == nil || r.b.Err != nil {
@@ -286,16 +318,4 @@ func (r *recurrence) solved(s *lift.State, h lift.Seq, hT, init *graph.Value) {
 		}
 		v = lift.Source(n.In[0])
 	}
-	sol := &solution{final: l.Cast(lift.Seq{V: hT, At: -1}, s.Out.Type.DType).V}
-	sol.make = func() error { // the state before the step: the initial one, then all but the last
-		b := r.b
-		if s.In.Type.Rank() == 0 {
-			return fmt.Errorf("the state %q is read before it is written", s.In.Name)
-		}
-		first := b.Op("Unsqueeze", nil, init, b.Ints(1))
-		before := b.Op("Slice", nil, out.V, b.Ints(0), b.Ints(-1), b.Ints(1))
-		sol.start = lift.Seq{V: b.Op("Concat", graph.Attrs{"axis": int64(1)}, first, before), At: 1}
-		return b.Err
-	}
-	r.done[s] = sol
 }
