@@ -10,7 +10,9 @@ import (
 // ByDecomposition completes rows whose meaning is their Decompose: Infer and
 // Eval work on what it builds from the operators of table. Such rows carry the
 // trait Composite, and passes/expand writes them out before anything else
-// looks at the graph, so that one definition serves every backend.
+// looks at the graph, so that one definition serves every backend. A Decompose
+// that returns no values leaves a node as it is; the row then has an Infer and an
+// Eval of its own for it.
 func ByDecomposition(table func() *Table, rows ...*Op) []*Op {
 	for _, r := range rows {
 		r.Traits |= Composite
@@ -104,9 +106,9 @@ func evalParts(c *Call, t *Table, row *Op) ([]*tensor.Tensor, error) {
 }
 
 // Expand writes n with the operators of its decomposition, in n's graph, and
-// makes every consumer use the new values. The graph needs sorting and typing
-// afterwards.
-func Expand(t *Table, row *Op, n *graph.Node) error {
+// makes every consumer use the new values. It reports false when the node stands
+// for itself. The graph needs sorting and typing afterwards.
+func Expand(t *Table, row *Op, n *graph.Node) (bool, error) {
 	b := NewBuilder(t, n.Graph)
 	b.From = n.From
 	out, err := row.Decompose(b, n)
@@ -114,26 +116,29 @@ func Expand(t *Table, row *Op, n *graph.Node) error {
 		err = b.Err
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", n, err)
+		return false, fmt.Errorf("%s: %w", n, err)
+	}
+	if out == nil {
+		return false, nil
 	}
 	for i, v := range n.Out {
 		if v == nil || v.Unused() {
 			continue
 		}
 		if i >= len(out) || out[i] == nil {
-			return fmt.Errorf("%s: output %d is not computed", n, i)
+			return false, fmt.Errorf("%s: output %d is not computed", n, i)
 		}
 		w := out[i]
 		if v.IsOutput() {
 			if w.Def == nil || w.IsOutput() {
 				w = b.Op("Identity", nil, w)
 				if b.Err != nil {
-					return b.Err
+					return false, b.Err
 				}
 			}
 			v.Name, w.Name = w.Name, v.Name // outputs of the model keep their names
 		}
 		v.ReplaceWith(w)
 	}
-	return nil
+	return true, nil
 }

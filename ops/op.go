@@ -72,6 +72,9 @@ type Case struct {
 	In    []*tensor.Tensor // nil: omitted
 	Want  []*tensor.Tensor
 	NOut  int // number of outputs asked for; 0 means 1
+	// Static cases need their lengths as numbers; inputs in Consts must be constants.
+	Static bool
+	Consts []int
 	// Rtol and Atol bound |got-want| <= Atol + Rtol*|want| for float32; 0 means 1e-5 and 1e-6.
 	Rtol, Atol float64
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/ssdc-go/ssdc/backends"
@@ -146,7 +147,7 @@ func TestCases(t *testing.T) {
 			for _, form := range forms {
 				t.Run(fmt.Sprintf("%s/%s/%s", row.ID, c.Name, form.name), func(t *testing.T) {
 					nOut := max(c.NOut, 1)
-					g, feeds, err := nodeGraph(t, table, row.ID, c.Attrs, c.In, nOut, form.konst, form.symbolic)
+					g, feeds, err := nodeGraph(t, table, row.ID, c.Attrs, c.In, nOut, func(i int, x *tensor.Tensor) bool { return form.konst(i, x) || slices.Contains(c.Consts, i) }, form.symbolic && !c.Static)
 					if err != nil {
 						t.Fatal(err)
 					}

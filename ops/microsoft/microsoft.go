@@ -1,16 +1,24 @@
-// Package microsoft defines the contrib operators of ONNX Runtime (domain
-// com.microsoft) that state-space models are exported with: read from the
-// schemas that ONNX Runtime 1.32 registers. Attributes that only its CUDA
-// kernels take are refused with a sentence unless they are at their default.
+// Package microsoft defines the operators of the domain com.microsoft that
+// exported models carry: what ONNX Runtime's optimiser and its model builder
+// write in place of ONNX's own operators.
+//
+// Nearly every row is a composite: its Decompose says in standard operators what
+// it computes, passes/expand writes that out, and so it runs on the kernels that
+// those operators have. ONNX Runtime's results, recorded in
+// testdata/ops/com.microsoft, hold the rows to what the peer computes.
 package microsoft
 
 import (
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/ops/onnx"
+	"github.com/ssdc-go/ssdc/ops/sig"
+	"github.com/ssdc-go/ssdc/ops/ssm"
 )
 
 // Domain is the operator domain of this package.
@@ -18,11 +26,7 @@ const Domain = "com.microsoft"
 
 // Rows lists the operators of this package.
 func Rows() []*ops.Op {
-	standard := map[string]*ops.Op{}
-	for _, r := range onnx.LinearAttentionRows() {
-		standard[r.ID.Name] = r
-	}
-	return []*ops.Op{linearAttention(standard["LinearAttention"]), causalConv(standard["CausalConvWithState"]), gatedRMSNorm}
+	return slices.Concat(normRows(), activationRows(), matmulRows(), attentionRows(), cacheRows(), recurrentRows(), quantRows(), qlinearRows(), miscRows(), []*ops.Op{gatedRMSNorm})
 }
 
 // Register adds the operators to t.
@@ -30,126 +34,186 @@ func Register(t *ops.Table) error { return t.Add("ops/microsoft", Rows()...) }
 
 func id(name string) graph.OpID { return graph.OpID{Domain: Domain, Name: name, Since: 1} }
 
-// onlyDefaults refuses what this package does not compute.
-func onlyDefaults(n *graph.Node, want map[string]int64) error {
-	for name, def := range want {
-		if v := n.Attrs.Int(name, def); v != def {
-			return fmt.Errorf("attribute %s is %d; ssdc computes %d alone", name, v, def)
-		}
-	}
-	return nil
+var own struct {
+	once  sync.Once
+	table ops.Table
 }
 
-func intAttrs(m map[string]int64) []ops.Attr {
-	var out []ops.Attr
-	for _, k := range []string{"state_window", "ndim", "dilation", "channels_last", "state_channels_last", "state_length", "state_update_capacity", "input_channel_offset", "input_channels"} {
-		if v, ok := m[k]; ok {
-			out = append(out, ops.Attr{Name: k, Default: v})
-		}
-	}
-	return out
-}
-
-var attentionDefaults = map[string]int64{"state_window": 0}
-
-// linearAttention is the standard operator, and further allows fewer query and
-// key heads than value heads: value head h then reads head h div (Hkv/Hq).
-func linearAttention(std *ops.Op) *ops.Op {
-	r := *std
-	r.ID = id("LinearAttention")
-	r.Doc = "ONNX's LinearAttention, which here may have fewer query and key heads than value heads (SSD's groups)."
-	r.Attrs = append(append([]ops.Attr{}, std.Attrs...), intAttrs(attentionDefaults)...)
-	r.Decompose = nil
-	r.Infer = func(c *ops.Infer) error {
-		if err := onlyDefaults(c.Node, attentionDefaults); err != nil {
-			return c.Errorf("%v", err)
-		}
-		hq, hkv := c.Node.Attrs.Int("q_num_heads", 0), c.Node.Attrs.Int("kv_num_heads", 0)
-		if hq < 1 || hkv <= hq {
-			return std.Infer(c)
-		}
-		if hkv%hq != 0 {
-			return c.Errorf("kv_num_heads = %d is not a multiple of q_num_heads = %d", hkv, hq)
-		}
-		q, v := c.Type(0), c.Type(2)
-		state := graph.Type{DType: q.DType}
-		if c.Has(3) {
-			state = c.Type(3)
-		}
-		if !q.Ranked() || !v.Ranked() {
-			c.Out(0, graph.Type{DType: q.DType})
-			c.Out(1, state)
-			return nil
-		}
-		if q.Rank() != 3 || v.Rank() != 3 {
-			return c.Errorf("query is %s and value %s; want [B,T,Hq*dk] and [B,T,Hkv*dv]", q, v)
-		}
-		c.Out(0, graph.T(q.DType, q.Shape[0], q.Shape[1], v.Shape[2]))
-		c.Out(1, graph.T(state.DType, q.Shape[0], graph.D(hkv), q.Shape[2].FloorDiv(graph.D(hq)), v.Shape[2].FloorDiv(graph.D(hkv))))
-		return nil
-	}
-	r.Eval = func(c *ops.Call) ([]*tensor.Tensor, error) {
-		hq, hkv := int(c.Node.Attrs.Int("q_num_heads", 0)), int(c.Node.Attrs.Int("kv_num_heads", 0))
-		if hq < 1 || hkv <= hq {
-			return std.Eval(c)
-		}
-		wide := *c
-		n := *c.Node
-		n.Attrs = n.Attrs.Clone()
-		n.Attrs["q_num_heads"] = int64(hkv)
-		wide.Node, wide.In = &n, append([]*tensor.Tensor{}, c.In...)
-		for i := range 2 {
-			var err error
-			if wide.In[i], err = repeatHeads(c.In[i], c.In[0].Shape[2]/hq, hkv); err != nil {
-				return nil, err
+// table holds what decompositions are made of.
+func table() *ops.Table {
+	own.once.Do(func() {
+		for _, add := range []func(*ops.Table) error{onnx.Register, ssm.Register, Register} {
+			if err := add(&own.table); err != nil {
+				panic(err) // two rows of one name: a mistake in these packages
 			}
 		}
-		return std.Eval(&wide)
-	}
-	heads := graph.Attrs{"q_num_heads": int64(1), "kv_num_heads": int64(2), "update_rule": "gated", "scale": float32(1)}
-	r.Cases = append(append([]ops.Case{}, std.Cases...), ops.Case{
-		Name: "heads that share queries and keys", Attrs: heads, NOut: 2,
-		// Both heads: S = k v, o = q S.
-		In: []*tensor.Tensor{tensor.From([]float32{1, 2}, 1, 1, 2), tensor.From([]float32{3, 4}, 1, 1, 2), tensor.From([]float32{5, 6}, 1, 1, 2),
-			nil, tensor.From([]float32{-1, -2}, 1, 1, 2)},
-		Want: []*tensor.Tensor{tensor.From([]float32{55, 66}, 1, 1, 2), tensor.From([]float32{15, 20, 18, 24}, 1, 2, 2, 1)},
 	})
-	return &r
+	return &own.table
 }
 
-// repeatHeads turns [B,T,G*d] into [B,T,heads*d], each head a copy of its group's.
-func repeatHeads(t *tensor.Tensor, d, heads int) (*tensor.Tensor, error) {
-	if t.Rank() != 3 || d == 0 || t.Shape[2]%d != 0 || heads%(t.Shape[2]/d) != 0 {
-		return nil, fmt.Errorf("%s does not hold heads of %d that divide %d", t.TypeString(), d, heads)
+// composite makes a row that is its decomposition.
+func composite(name, doc string, in, out []ops.Param, attrs []ops.Attr, f func(x *expansion) []*graph.Value, cases ...ops.Case) *ops.Op {
+	r := &ops.Op{
+		ID: id(name), Doc: doc, In: in, Out: out, Attrs: attrs, Cases: cases,
+		Decompose: func(b *graph.Builder, n *graph.Node) (res []*graph.Value, err error) {
+			defer func() {
+				switch p := recover().(type) {
+				case nil:
+				case abort:
+					res, err = nil, p.error
+				default:
+					panic(p)
+				}
+			}()
+			if res = f(&expansion{b: b, n: n}); res == nil {
+				return nil, nil
+			}
+			for i := range n.Out {
+				if n.Out[i] != nil && (i >= len(res) || res[i] == nil) {
+					return nil, fmt.Errorf("output %d (%s) is not supported", i, out[min(i, len(out)-1)].Name)
+				}
+			}
+			return res, nil
+		},
 	}
-	groups := t.Shape[2] / d
-	out := tensor.New(t.DType, t.Shape[0], t.Shape[1], heads*d)
-	size := t.DType.Size()
-	for row := range t.Shape[0] * t.Shape[1] {
-		for h := range heads {
-			g := h / (heads / groups)
-			copy(out.Data[(row*heads+h)*d*size:][:d*size], t.Data[(row*groups+g)*d*size:])
+	return ops.ByDecomposition(table, r)[0]
+}
+
+// expansion writes one node out. Its methods end it with an abort at the first
+// error, so that what they return is always there.
+type expansion struct {
+	b *graph.Builder
+	n *graph.Node
+}
+
+type abort struct{ error }
+
+func (x *expansion) fail(format string, a ...any) { panic(abort{fmt.Errorf(format, a...)}) }
+
+// in is input i, nil when it is omitted.
+func (x *expansion) in(i int) *graph.Value { return x.n.Input(i) }
+
+func (x *expansion) wants(i int) bool { return x.n.Output(i) != nil }
+
+func (x *expansion) int(name string, def int64) int64 { return x.n.Attrs.Int(name, def) }
+
+func (x *expansion) float(name string, def float32) float32 { return x.n.Attrs.Float(name, def) }
+
+// op is an ONNX operator with one output.
+func (x *expansion) op(name string, in ...*graph.Value) *graph.Value { return x.with(name, nil, in...) }
+
+func (x *expansion) with(name string, a graph.Attrs, in ...*graph.Value) *graph.Value {
+	return x.node(name, a, 1, in...)[0]
+}
+
+// node is an ONNX operator with several outputs.
+func (x *expansion) node(name string, a graph.Attrs, outs int, in ...*graph.Value) []*graph.Value {
+	return x.nodeOf("", name, a, outs, in...)
+}
+
+func (x *expansion) nodeOf(domain, name string, a graph.Attrs, outs int, in ...*graph.Value) []*graph.Value {
+	n := x.b.Node(domain, name, a, outs, in...)
+	if x.b.Err != nil {
+		panic(abort{x.b.Err})
+	}
+	return slices.Clone(n.Out) // callers replace some
+}
+
+func (x *expansion) ints(v ...int64) *graph.Value { return x.b.Ints(v...) }
+
+func (x *expansion) scalar(v int64) *graph.Value { return x.b.Const(tensor.Scalar(v)) }
+
+// like is the number v in the element type of a value.
+func (x *expansion) like(of *graph.Value, v float64) *graph.Value {
+	t := tensor.New(of.Type.DType)
+	t.SetAt(0, v)
+	return x.b.Const(t)
+}
+
+func (x *expansion) cast(v *graph.Value, d tensor.DType) *graph.Value {
+	if v == nil || v.Type.DType == d {
+		return v
+	}
+	return x.with("Cast", graph.Attrs{"to": int64(d)}, v)
+}
+
+// plus adds what is there.
+func (x *expansion) plus(v *graph.Value, more ...*graph.Value) *graph.Value {
+	for _, m := range more {
+		if m != nil {
+			v = x.op("Add", v, m)
 		}
 	}
-	return out, nil
+	return v
 }
 
-var convDefaults = map[string]int64{
-	"ndim": 1, "dilation": 1, "channels_last": 0, "state_window": 0, "state_channels_last": -1,
-	"state_length": 0, "state_update_capacity": 0, "input_channel_offset": 0, "input_channels": 0,
+func (x *expansion) reshape(v *graph.Value, shape ...int64) *graph.Value {
+	return x.op("Reshape", v, x.ints(shape...))
 }
 
-func causalConv(std *ops.Op) *ops.Op {
-	r := *std
-	r.ID = id("CausalConvWithState")
-	r.Doc = "ONNX's CausalConvWithState; one axis of time, channels first."
-	r.Attrs = append(append([]ops.Attr{}, std.Attrs...), intAttrs(convDefaults)...)
-	r.Decompose = nil
-	r.Infer = func(c *ops.Infer) error {
-		if err := onlyDefaults(c.Node, convDefaults); err != nil {
-			return c.Errorf("%v", err)
-		}
-		return std.Infer(c)
+func (x *expansion) transpose(v *graph.Value, perm ...int64) *graph.Value {
+	return x.with("Transpose", graph.Attrs{"perm": perm}, v)
+}
+
+func (x *expansion) unsqueeze(v *graph.Value, axes ...int64) *graph.Value {
+	return x.op("Unsqueeze", v, x.ints(axes...))
+}
+
+// slice is v[from:to] along an axis, both given as vectors of one element.
+func (x *expansion) slice(v, from, to *graph.Value, axis int64) *graph.Value {
+	return x.op("Slice", v, from, to, x.ints(axis))
+}
+
+// dim is a length of v as a vector of one element.
+func (x *expansion) dim(v *graph.Value, axis int64) *graph.Value {
+	return x.with("Shape", graph.Attrs{"start": axis, "end": axis + 1}, v)
+}
+
+// upTo is 0, 1, ... n-1 for a vector n of one element.
+func (x *expansion) upTo(n *graph.Value) *graph.Value {
+	return x.op("Range", x.scalar(0), x.op("Squeeze", n), x.scalar(1))
+}
+
+// rank is the rank of input i, which must be known.
+func (x *expansion) rank(i int) int {
+	v := x.in(i)
+	if v == nil || !v.Type.Ranked() {
+		x.fail("the rank of input %d is not known", i)
 	}
-	return &r
+	return v.Type.Rank()
+}
+
+// refuse reports inputs that no recorded model needed.
+func (x *expansion) refuse(inputs ...int) {
+	for _, i := range inputs {
+		if x.in(i) != nil {
+			x.fail("input %d is not supported", i)
+		}
+	}
+}
+
+// refuseAttrs reports attributes that are set to something else than def.
+func (x *expansion) refuseAttrs(def int64, names ...string) {
+	for _, name := range names {
+		if v := x.int(name, def); v != def {
+			x.fail("attribute %s=%d is not supported", name, v)
+		}
+	}
+}
+
+func one(v *graph.Value) []*graph.Value { return []*graph.Value{v} }
+
+var (
+	params  = sig.Params
+	attr    = sig.Attr
+	attrOpt = sig.AttrOpt
+)
+
+// wave fills a tensor with numbers in about (-1, 1), for cases.
+func wave(seed int, shape ...int) *tensor.Tensor {
+	t := tensor.New(tensor.Float32, shape...)
+	for i := range t.Len() {
+		t.SetAt(i, float64((i*7+seed*3)%11-5)/6)
+	}
+	return t
 }

@@ -15,6 +15,7 @@ var Pass = &passes.Pass{
 	Name: "expand",
 	Doc:  "composite operators (com.microsoft, versions before opset 7) become the standard operators that define them",
 	Run: func(c *passes.Context, g *graph.Graph) error {
+		kept := map[*graph.Node]bool{}
 		for {
 			var found []*graph.Node
 			var err error
@@ -22,7 +23,7 @@ var Pass = &passes.Pass{
 				row, e := c.Table.Of(n)
 				if e != nil {
 					err = e
-				} else if row.Traits&ops.Composite != 0 {
+				} else if row.Traits&ops.Composite != 0 && !kept[n] {
 					found = append(found, n)
 				}
 			})
@@ -37,10 +38,15 @@ var Pass = &passes.Pass{
 						done.At = v.Name
 					}
 				}
-				if err := ops.Expand(c.Table, row, n); err != nil {
+				wrote, err := ops.Expand(c.Table, row, n)
+				switch {
+				case err != nil:
 					return err
+				case wrote:
+					c.Remark(done)
+				default:
+					kept[n] = true
 				}
-				c.Remark(done)
 			}
 			// Composites may be made of composites, and lengths that only running
 			// tells have new names.

@@ -25,26 +25,29 @@ class Case:
     """One node; inputs by name, in order, None for an omitted one. shown: what is
     compared, where the peer leaves the operator's text (a class label that is not the top one)."""
 
-    def __init__(self, name, op, domain, inputs, outputs, version=1, opset=21, rtol=None, shown=None, **attrs):
+    def __init__(self, name, op, domain, inputs, outputs, version=1, opset=21, rtol=None, shown=None, consts=(), **attrs):
         self.name, self.op, self.domain, self.inputs, self.outputs = name, op, domain, inputs, outputs
         self.version, self.opset, self.attrs, self.rtol = version, opset, attrs, rtol
+        self.consts = consts  # inputs that are initialisers
         self.shown = shown or [o for o in outputs if o]  # that the model returns
 
     def record(self):
         if not self.name.startswith(ONLY):
             return
-        given = {k: v for k, v in self.inputs.items() if v is not None}
+        given = {k: np.asarray(v) for k, v in self.inputs.items() if v is not None}
         node = helper.make_node(self.op, [k if v is not None else "" for k, v in self.inputs.items()],
-                                self.outputs, domain=self.domain, **{k: v for k, v in self.attrs.items() if v is not None})
-        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(self.domain, self.version)]
-        ins = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in given.items()]
+                                self.outputs, domain=self.domain, **{k.rstrip("_"): v for k, v in self.attrs.items() if v is not None})
+        opsets = [helper.make_opsetid("", self.opset)] + ([helper.make_opsetid(self.domain, self.version)] if self.domain else [])
+        ins = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in given.items() if k not in self.consts]
+        fixed = [numpy_helper.from_array(v, k) for k, v in given.items() if k in self.consts]
         outs = [onnx.ValueInfoProto(name=o) for o in self.shown]
-        model = helper.make_model(helper.make_graph([node], self.name, ins, outs), opset_imports=opsets, ir_version=10, producer_name="make_ops")
+        model = helper.make_model(helper.make_graph([node], self.name, ins, outs, fixed), opset_imports=opsets, ir_version=10, producer_name="make_ops")
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3
         try:
             session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            given = {k: v for k, v in given.items() if k not in self.consts}
             got = session.run(None, given)
         except Exception as e:  # the peer lacks it: nothing to record
             print(f"SKIPPED {self.name}: {str(e)[:300]}")
@@ -54,7 +57,7 @@ class Case:
             o.type.tensor_type.elem_type = TensorProto.STRING if v.dtype == object else helper.np_dtype_to_tensor_dtype(v.dtype)
             for d in v.shape:
                 o.type.tensor_type.shape.dim.add().dim_value = d
-        folder = OUT / self.domain / self.name
+        folder = OUT / (self.domain or "com.microsoft") / self.name
         data = folder / "test_data_set_0"
         data.mkdir(parents=True, exist_ok=True)
         (folder / "model.onnx").write_bytes(model.SerializeToString())

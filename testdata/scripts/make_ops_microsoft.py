@@ -1,2 +1,206 @@
+"""The cases of com.microsoft; see make_ops.py."""
+
+import numpy as np
+
+from make_ops import Case, rng
+
+MS = "com.microsoft"
+
+
+def f32(r, *shape, scale=1.0):
+    return (scale * r.standard_normal(shape)).astype(np.float32)
+
+
+def u8(r, *shape):
+    return r.integers(0, 256, shape).astype(np.uint8)
+
+
+def quantized(r, *shape, dtype=np.uint8):
+    return (r.integers(0, 256, shape).astype(np.uint8).view(dtype), np.float32(0.02), np.array(120 if dtype == np.uint8 else 3, dtype))
+
+
+def norms():
+    r = rng("norms")
+    x, skip, gamma, beta, bias = f32(r, 2, 3, 16), f32(r, 2, 3, 16), f32(r, 16), f32(r, 16), f32(r, 16)
+    yield Case("skip_layer_norm", "SkipLayerNormalization", MS, dict(input=x, skip=skip, gamma=gamma, beta=beta, bias=bias), ["y", "", "", "s"], epsilon=1e-5)
+    yield Case("skip_layer_norm_plain", "SkipLayerNormalization", MS, dict(input=x, skip=skip[:1], gamma=gamma), ["y"])
+    yield Case("skip_rms_norm", "SkipSimplifiedLayerNormalization", MS, dict(input=x, skip=skip, gamma=gamma), ["y", "", "", "s"], epsilon=1e-6)
+    yield Case("skip_rms_norm_bias", "SkipSimplifiedLayerNormalization", MS, dict(input=x, skip=skip, gamma=gamma, bias=bias), ["y"], epsilon=1e-6)
+    yield Case("rms_norm", "SimplifiedLayerNormalization", "", dict(X=x, scale=gamma), ["y"], opset=16, epsilon=1e-5)
+    yield Case("layer_norm_16", "LayerNormalization", "", dict(X=x, Scale=gamma, B=beta), ["y", "mean", "inv"], opset=16, epsilon=1e-5)
+    ids, seg = r.integers(0, 10, (2, 4)).astype(np.int32), r.integers(0, 2, (2, 4)).astype(np.int32)
+    mask = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], np.int32)
+    table = dict(word_embedding=f32(r, 10, 16), position_embedding=f32(r, 6, 16), segment_embedding=f32(r, 2, 16), gamma=gamma, beta=beta)
+    yield Case("embed_layer_norm", "EmbedLayerNormalization", MS, dict(input_ids=ids, segment_ids=seg, **table, mask=mask), ["y", "mask_index"])
+    bare = dict(table, segment_embedding=None)
+    yield Case("embed_layer_norm_positions", "EmbedLayerNormalization", MS, dict(input_ids=ids, segment_ids=None, **bare, mask=None, position_ids=np.array([[3, 2, 1, 0]], np.int32)), ["y", "m", "sum"])
+    for act in ["silu", "sigmoid"]:
+        yield Case(f"gated_rms_norm_{act}", "GatedRMSNorm", MS, dict(X=x, scale=f32(r, 8), gate=skip), ["y"], activation=act)
+
+
+def activations():
+    r = rng("activations")
+    x, bias = f32(r, 2, 3, 16), f32(r, 16)
+    yield Case("gelu", "Gelu", MS, dict(X=x), ["y"])
+    yield Case("bias_gelu", "BiasGelu", MS, dict(A=x, B=bias), ["y"])
+    yield Case("fast_gelu", "FastGelu", MS, dict(X=x, bias=bias), ["y"])
+    yield Case("fast_gelu_plain", "FastGelu", MS, dict(X=x), ["y"])
+    yield Case("quick_gelu", "QuickGelu", MS, dict(X=x), ["y"])
+    yield Case("scaled_silu", "ScaledSiLU", MS, dict(X=x), ["y"], alpha=1.5)
+
+
+def nbits(r, K, N, bits, block):
+    blocks = -(-K // block)
+    return dict(B=u8(r, N, blocks, block * bits // 8), scales=abs(f32(r, N, blocks, scale=0.1)) + np.float32(0.01)), blocks
+
+
+def products():
+    r = rng("products")
+    a = f32(r, 2, 3, 4)
+    yield Case("fused_matmul", "FusedMatMul", MS, dict(A=a, B=f32(r, 2, 5, 4)), ["y"], transB=1, alpha=0.25)
+    yield Case("fused_matmul_both", "FusedMatMul", MS, dict(A=f32(r, 2, 4, 3), B=f32(r, 2, 5, 4)), ["y"], transA=1, transB=1)
+    yield Case("fused_matmul_batch", "FusedMatMul", MS, dict(A=f32(r, 3, 2, 4), B=f32(r, 4, 2, 5)), ["y"], transBatchA=1, transBatchB=1)
+    yield Case("transpose_matmul", "TransposeMatMul", MS, dict(A=f32(r, 4, 3), B=f32(r, 4, 5)), ["y"], transA=1)
+    for act, p in [("Relu", None), ("LeakyRelu", [0.2]), ("Clip", [-0.5, 0.5]), ("HardSigmoid", [0.3, 0.4]), ("Tanh", None), ("Sigmoid", None)]:
+        yield Case(f"fused_conv_{act.lower()}", "FusedConv", MS, dict(X=f32(r, 1, 2, 5, 5), W=f32(r, 3, 2, 3, 3), B=f32(r, 3)), ["y"], activation=act, activation_params=p, pads=[1, 1, 1, 1])
+    yield Case("fused_conv_sum", "FusedConv", MS, dict(X=f32(r, 1, 2, 5, 5), W=f32(r, 3, 2, 3, 3), B=None, Z=f32(r, 1, 3, 3, 3)), ["y"], activation="Relu")
+    yield Case("fused_gemm", "FusedGemm", MS, dict(A=f32(r, 3, 4), B=f32(r, 5, 4), C=f32(r, 5)), ["y"], transB=1, activation="LeakyRelu", activation_alpha=0.1)
+    for bits in [2, 4, 8]:
+        w, blocks = nbits(r, 48, 6, bits, 16)
+        yield Case(f"matmul_{bits}_bits", "MatMulNBits", MS, dict(A=f32(r, 2, 3, 48), **w), ["y"], consts=["B", "scales"], K=48, N=6, bits=bits, block_size=16)
+        zp = u8(r, 6, -(-blocks * bits // 8))
+        yield Case(f"matmul_{bits}_bits_zero_points", "MatMulNBits", MS, dict(A=f32(r, 2, 3, 48), **w, zero_points=zp, g_idx=None, bias=f32(r, 6)), ["y"],
+                   consts=["B", "scales", "zero_points", "bias"], K=48, N=6, bits=bits, block_size=16)
+    w, blocks = nbits(r, 40, 5, 4, 32)
+    yield Case("matmul_4_bits_padded", "MatMulNBits", MS, dict(A=f32(r, 4, 40), **w), ["y"], consts=["B", "scales"], K=40, N=5, bits=4, block_size=32)
+    yield Case("matmul_4_bits_float_zero_points", "MatMulNBits", MS, dict(A=f32(r, 4, 40), **w, zero_points=f32(r, 5, blocks) + 8), ["y"],
+               consts=["B", "scales", "zero_points"], K=40, N=5, bits=4, block_size=32)
+    yield Case("gather_4_bits", "GatherBlockQuantized", MS, dict(data=u8(r, 6, 16), indices=np.array([[0, 5], [2, 2]], np.int64), scales=f32(r, 6, 2)), ["y"],
+               consts=["data", "scales"], block_size=16, bits=4, quantize_axis=1)
+
+
+def attention():
+    r = rng("attention")
+    q, k, v = f32(r, 2, 3, 16), f32(r, 2, 5, 16), f32(r, 2, 5, 16)
+    bias, pad = f32(r, 48), np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0]], np.int32)
+    yield Case("mha", "MultiHeadAttention", MS, dict(query=q, key=k, value=v), ["y"], num_heads=2)
+    yield Case("mha_bias_padding", "MultiHeadAttention", MS, dict(query=q, key=k, value=v, bias=bias, key_padding_mask=pad), ["y"], num_heads=2)
+    yield Case("mha_lengths", "MultiHeadAttention", MS, dict(query=q, key=k, value=v, bias=None, key_padding_mask=np.array([4, 2], np.int32)), ["y"], num_heads=2)
+    yield Case("mha_attention_bias", "MultiHeadAttention", MS, dict(query=q, key=k, value=v, bias=None, key_padding_mask=None, attention_bias=f32(r, 1, 2, 3, 5)), ["y"], num_heads=2, scale=0.4)
+    yield Case("mha_heads_apart", "MultiHeadAttention", MS, dict(query=q, key=f32(r, 2, 2, 5, 8), value=f32(r, 2, 2, 5, 8)), ["y"], num_heads=2)
+    yield Case("mha_past", "MultiHeadAttention", MS, dict(query=q, key=f32(r, 2, 3, 16), value=f32(r, 2, 3, 16), bias=None, key_padding_mask=None, attention_bias=None,
+               past_key=f32(r, 2, 2, 4, 8), past_value=f32(r, 2, 2, 4, 8)), ["y", "pk", "pv"], num_heads=2, unidirectional=1)
+    x, w, b = f32(r, 2, 3, 12), f32(r, 12, 48, scale=0.3), f32(r, 48)
+    yield Case("attention", "Attention", MS, dict(input=x, weights=w, bias=b), ["y"], num_heads=2)
+    yield Case("attention_causal", "Attention", MS, dict(input=x, weights=w, bias=b), ["y"], num_heads=2, unidirectional=1)
+    yield Case("attention_lengths", "Attention", MS, dict(input=x, weights=w, bias=b, mask_index=np.array([3, 1], np.int32)), ["y"], num_heads=2)
+    yield Case("attention_mask", "Attention", MS, dict(input=x, weights=w, bias=b, mask_index=np.array([[1, 1, 0], [0, 1, 1]], np.int32)), ["y"], num_heads=2)
+    yield Case("attention_mask_3d", "Attention", MS, dict(input=x, weights=w, bias=b, mask_index=np.array([[[1, 0, 1], [1, 1, 0], [1, 1, 1]]] * 2, np.int32)), ["y"], num_heads=2)
+    yield Case("attention_past", "Attention", MS, dict(input=x, weights=w, bias=b, mask_index=None, past=f32(r, 2, 2, 2, 4, 8)), ["y", "present"], num_heads=2, unidirectional=1)
+    cos, sin = f32(r, 9, 4), f32(r, 9, 4)
+    for inter in [0, 1]:
+        yield Case(f"rotary_{inter}", "RotaryEmbedding", MS, dict(input=f32(r, 2, 3, 16), position_ids=np.array([[0, 3, 2], [5, 6, 7]], np.int64), cos_cache=cos, sin_cache=sin), ["y"], interleaved=inter)
+        yield Case(f"rotary_offset_{inter}", "RotaryEmbedding", MS, dict(input=f32(r, 2, 2, 3, 8), position_ids=np.array([4], np.int64), cos_cache=cos, sin_cache=sin), ["y"], interleaved=inter)
+    yield Case("rotary_partial", "RotaryEmbedding", MS, dict(input=f32(r, 2, 3, 16), position_ids=np.array([1], np.int64), cos_cache=f32(r, 9, 2), sin_cache=f32(r, 9, 2)), ["y"], num_heads=2, rotary_embedding_dim=4)
+
+
+def caches():
+    r = rng("caches")
+    def gqa(name, S, past, seqlens, total, packed=False, cache=True, outs=("y", "pk", "pv"), extra=None, **attrs):
+        B = len(seqlens)
+        q = f32(r, B, S, (4 + 2 * 2) * 16) if packed else f32(r, B, S, 64)
+        ins = dict(query=q, key=None if packed else f32(r, B, S, 32), value=None if packed else f32(r, B, S, 32),
+                   past_key=f32(r, B, 2, past, 16) if cache else None, past_value=f32(r, B, 2, past, 16) if cache else None,
+                   seqlens_k=np.array(seqlens, np.int32), total_sequence_length=np.array(total, np.int32))
+        if attrs.get("do_rotary"):
+            ins.update(cos_cache=f32(r, 16, 8), sin_cache=f32(r, 16, 8))
+        ins.update(extra or {})
+        return Case(name, "GroupQueryAttention", MS, ins, list(outs), num_heads=4, kv_num_heads=2, **attrs)
+
+    yield gqa("gqa_prompt", 5, 0, [4, 4], 5)
+    yield gqa("gqa_prompt_rotary", 5, 0, [4, 4], 5, do_rotary=1)
+    yield gqa("gqa_prompt_packed", 5, 0, [4, 4], 5, packed=True, do_rotary=1, rotary_interleaved=1)
+    yield gqa("gqa_prompt_no_cache", 5, 0, [4, 4], 5, cache=False)
+    yield gqa("gqa_step", 1, 6, [6, 6], 7, do_rotary=1)
+    yield gqa("gqa_step_scale_softcap", 1, 6, [6, 6], 7, scale=0.5, softcap=3.0)
+    yield gqa("gqa_step_window", 1, 6, [6, 6], 7, local_window_size=3)
+    yield gqa("gqa_chunk", 3, 6, [8], 9, do_rotary=1)
+    yield gqa("gqa_bias", 2, 4, [5], 6, extra=dict(cos_cache=None, sin_cache=None, position_ids=None, attention_bias=f32(r, 1, 4, 2, 6)))
+
+
+def recurrences():
+    for rule in ["linear", "gated", "delta", "gated_delta"]:
+        for T in [1, 7]:
+            for perkey in ([False, True] if "gated" in rule else [False]):
+                name = f"linear_attention_{rule}_{T}" + ("_by_key" if perkey else "")
+                r = rng(name)
+                k = f32(r, 2, T, 2, 8)
+                k /= np.linalg.norm(k, axis=-1, keepdims=True)
+                past = f32(r, 2, 2, 8, 4)
+                ins = dict(query=f32(r, 2, T, 32), key=k.reshape(2, T, 16), value=f32(r, 2, T, 8), past_state=past,
+                           decay=-abs(f32(r, 2, T, 16 if perkey else 2)) if "gated" in rule else None,
+                           beta=r.random((2, T, 2)).astype(np.float32) if "delta" in rule else None)
+                while ins[list(ins)[-1]] is None:
+                    ins.popitem()
+                yield Case(name, "LinearAttention", MS, ins, ["y", "state"], q_num_heads=4, kv_num_heads=2, update_rule=rule)
+    r = rng("gates")
+    yield Case("linear_attention_gate", "LinearAttentionGate", MS, dict(a=f32(r, 2, 3, 4), dt_bias=f32(r, 4), decay_scale=-abs(f32(r, 4)), b=f32(r, 2, 3, 4)), ["decay", "beta"])
+    for name, T, attrs in [("plain", 6, {}), ("step", 1, {}), ("silu", 6, dict(activation="silu")), ("dilated", 6, dict(dilation=2)), ("last", 6, dict(channels_last=1, activation="silu"))]:
+        r = rng("conv" + name)
+        keep, last = 3 * attrs.get("dilation", 1), attrs.get("channels_last")
+        state = [2, keep, 6] if last else [2, 6, keep]
+        past = f32(r, *state)
+        x = f32(r, 2, T, 6) if last else f32(r, 2, 6, T)
+        yield Case(f"causal_conv_{name}", "CausalConvWithState", MS, dict(input=x, weight=f32(r, 6, 1, 4), bias=f32(r, 6), past_state=past), ["y", "state"], **attrs)
+
+
+def quantization():
+    r = rng("quantization")
+    x = f32(r, 3, 8)
+    yield Case("quantize_u16", "QuantizeLinear", MS, dict(x=x, s=np.float32(0.001), z=np.array(1000, np.uint16)), ["y"])
+    yield Case("quantize_axis", "QuantizeLinear", MS, dict(x=x, s=abs(f32(r, 3)) + 0.01, z=u8(r, 3)), ["y"], axis=0)
+    yield Case("dequantize_u16", "DequantizeLinear", MS, dict(x=r.integers(0, 65536, (3, 8)).astype(np.uint16), s=np.float32(0.001), z=np.array(1000, np.uint16)), ["y"])
+    b = u8(r, 8, 5)
+    yield Case("dynamic_quantize_matmul", "DynamicQuantizeMatMul", MS, dict(A=x, B=b, s=np.array([0.02], np.float32), z=np.array([120], np.uint8), bias=f32(r, 5)), ["y"], consts=["B"])
+    yield Case("dynamic_quantize_matmul_columns", "DynamicQuantizeMatMul", MS, dict(A=x, B=b, s=abs(f32(r, 5)) + 0.01, z=u8(r, 5)), ["y"], consts=["B", "s", "z"])
+    yield Case("matmul_integer_to_float", "MatMulIntegerToFloat", MS, dict(A=u8(r, 3, 8), B=b, sa=np.float32(0.02), sb=abs(f32(r, 5)) + 0.01, za=np.array(7, np.uint8), zb=u8(r, 5), bias=f32(r, 5)), ["y"], consts=["B", "sb", "zb"])
+    for out in [False, True]:
+        a, sa, za = quantized(r, 3, 8)
+        ins = dict(A=a, sa=sa, za=za, B=b, sb=np.float32(0.03), zb=np.array(99, np.uint8), C=r.integers(-500, 500, (5,)).astype(np.int32))
+        if out:
+            ins.update(sy=np.float32(0.2), zy=np.array(128, np.uint8))
+        yield Case("qgemm_quantized" if out else "qgemm_float", "QGemm", MS, ins, ["y"], consts=["B"])
+    ins = dict(input=u8(r, 1, 3, 8), weight=u8(r, 8, 48), bias=f32(r, 48), si=np.float32(0.02), sw=np.float32(0.02), mask_index=np.array([3], np.int32), zi=np.array(128, np.uint8), zw=np.array(128, np.uint8))
+    yield Case("qattention", "QAttention", MS, ins, ["y"], consts=["weight"], num_heads=2)
+    for dtype in [np.uint8, np.int8]:
+        t = np.dtype(dtype).name
+        a, sa, za = quantized(r, 2, 3, dtype=dtype)
+        c, sc, zc = quantized(r, 3, dtype=dtype)
+        q = dict(zip(["X", "sx", "zx"], (a, sa, za)))
+        to = dict(sy=np.float32(0.0137), zy=np.array(3, dtype))
+        yield Case(f"qlinear_add_{t}", "QLinearAdd", MS, dict(A=a, sa=sa, za=za, B=c, sb=sc, zb=zc, sc=np.float32(0.05), zc=zc), ["y"])
+        yield Case(f"qlinear_mul_{t}", "QLinearMul", MS, dict(A=a, sa=sa, za=za, B=c, sb=sc, zb=zc, sc=np.float32(0.05), zc=zc), ["y"])
+        yield Case(f"qlinear_sigmoid_{t}", "QLinearSigmoid", MS, dict(**q, **to), ["y"])
+        yield Case(f"qlinear_leaky_relu_{t}", "QLinearLeakyRelu", MS, dict(**q, sy=np.float32(0.03), zy=np.array(9, dtype)), ["y"], alpha=0.2)
+        yield Case(f"qlinear_softmax_{t}", "QLinearSoftmax", MS, dict(**q, sy=np.float32(1 / 256), zy=np.array(0 if dtype == np.uint8 else -128, dtype)), ["y"], opset_=13)
+        i, si, zi = quantized(r, 1, 2, 4, 4, dtype=dtype)
+        yield Case(f"qlinear_global_average_{t}", "QLinearGlobalAveragePool", MS, dict(X=i, sx=si, zx=zi, **to), ["y"])
+        yield Case(f"qlinear_average_{t}", "QLinearAveragePool", MS, dict(X=i, sx=si, zx=zi, **to), ["y"], kernel_shape=[2, 2], strides=[2, 2])
+        yield Case(f"qlinear_concat_{t}", "QLinearConcat", MS, dict(sy=np.float32(0.03), zy=zi, a=a, sa=sa, za=za, b=quantized(r, 2, 2, dtype=dtype)[0], sb=sc, zb=zc), ["y"], axis=1)
+    i, si, zi = quantized(r, 1, 4, 4, 2)
+    yield Case("qlinear_conv_last", "QLinearConv", MS, dict(x=i, sx=si, zx=zi, w=u8(r, 3, 2, 2, 2), sw=np.float32(0.03), zw=np.array(128, np.uint8), sy=np.float32(0.05), zy=zi), ["y"],
+               consts=["w", "sw", "zw"], channels_last=1)
+
+
+def misc():
+    r = rng("misc")
+    m = f32(r, 2, 3, 3)
+    yield Case("trilu", "Trilu", MS, dict(X=m, k=np.array(-1, np.int64)), ["y"], upper=0)
+    yield Case("expand_dims", "ExpandDims", MS, dict(X=m, axis=np.array(1, np.int32)), ["y"])
+    yield Case("pad", "Pad", MS, dict(data=m, pads=np.array([0, 1, 0, 1, 0, 0], np.int64), value=np.array([2], np.float32)), ["y"], consts=["pads"])
+    yield Case("range", "Range", MS, dict(a=np.array(1, np.int64), b=np.array(9, np.int64), d=np.array(3, np.int64)), ["y"])
+
+
 def cases():
-    return []
+    for family in [norms, activations, products, attention, caches, recurrences, quantization, misc]:
+        yield from family()
