@@ -14,7 +14,7 @@ import (
 // the operators.
 func On(ctx context.Context, t *ops.Table, b backends.Backend) Runner {
 	return func(g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-		if err := believe(t, g, in); err != nil {
+		if err := Believe(t, g, in); err != nil {
 			return nil, err
 		}
 		p, err := b.Compile(g, backends.Target{Name: b.Name()})
@@ -48,10 +48,10 @@ func On(ctx context.Context, t *ops.Table, b backends.Backend) Runner {
 	}
 }
 
-// believe takes the data's shape where a case declares another one for its
+// Believe takes the data's shape where a case declares another one for its
 // input, as some of ONNX's own cases do (CastLike declares "like" [3,4] and
 // feeds [1]): the recorded result was computed from the data.
-func believe(t *ops.Table, g *graph.Graph, in []*tensor.Tensor) error {
+func Believe(t *ops.Table, g *graph.Graph, in []*tensor.Tensor) error {
 	changed := false
 	for i, v := range g.Inputs {
 		if in[i] == nil || in[i].DType.IsContainer() {

@@ -89,6 +89,17 @@ func (b *Backend) KernelFor(n *graph.Node, t backends.Target) (string, error) {
 	return "", why
 }
 
+// KernelsOf names the kernels for an operator version, in order of preference.
+func (b *Backend) KernelsOf(op graph.OpID) []string {
+	var names []string
+	for _, k := range b.kernels.rows[[2]string{op.Domain, op.Name}] {
+		if k.takes(op) {
+			names = append(names, k.Name)
+		}
+	}
+	return names
+}
+
 // Source says who defined the kernel of that name that n runs on; "" when there
 // is no such kernel.
 func (b *Backend) Source(n *graph.Node, kernel string) string {

@@ -69,6 +69,19 @@ func TestConformance(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, r.out)
 		}
 	}
+	list := filepath.Join(t.TempDir(), "list.txt")
+	write(t, list, []byte("# known\ntest_abs_wrong wrong on purpose\ntest_frob no such operator\n"))
+	if out := must(t, "conformance", dir, "--except", list); !strings.Contains(out, "33.33% passed, 2 listed") || !strings.Contains(out, "wrong on purpose") {
+		t.Errorf("--except prints %s", out)
+	}
+	write(t, list, []byte("test_abs_wrong wrong on purpose\n"))
+	if r := call(t, "conformance", dir, "--except", list); r.code != 1 || !strings.Contains(r.err, "not listed") || !strings.Contains(r.err, "test_frob") {
+		t.Errorf("a case that is not listed: exit code %d, %s", r.code, r.err)
+	}
+	write(t, list, []byte("test_abs_wrong x\ntest_frob x\ntest_neg x\n"))
+	if r := call(t, "conformance", dir, "--except", list); r.code != 1 || !strings.Contains(r.err, "test_neg: remove") {
+		t.Errorf("a listed case that passes: exit code %d, %s", r.code, r.err)
+	}
 	if out := must(t, "conformance", dir, "--match", "neg$"); !strings.Contains(out, "1 passed, 0 failed, 0 unsupported of 1") {
 		t.Errorf("--match prints %s", out)
 	}
