@@ -68,7 +68,10 @@ type Context struct {
 	// Cache keeps results of costly checks, such as certificates of regions
 	// that many layers repeat, for the length of one compilation.
 	Cache map[string]any
-	pass  string
+	// Inexact allows rewrites that change results by more than rounding where
+	// the graph guards against underflow. Each is remarked on.
+	Inexact bool
+	pass    string
 }
 
 // NewContext makes a Context for one compilation.

@@ -198,7 +198,8 @@ func sinkSlice(r *rewriter, n *graph.Node) *graph.Value {
 		return nil
 	}
 	axes, ok := ops.KnownOf(n.In[3])
-	if !ok || len(axes) != 1 {
+	starts, ok2 := ops.KnownOf(n.In[1])
+	if !ok || !ok2 || len(axes) != 1 || len(starts) != 1 || !starts[0].Is(0) { // padding goes at the end
 		return nil
 	}
 	a, _ := axes[0].Const()

@@ -32,9 +32,10 @@ type Kind int
 
 // Kinds of inputs.
 const (
-	Any      Kind = iota // standard normal
-	LogDecay             // mostly negative; small in some trials, so that states survive many chunks
-	Positive             // (0, 1]
+	Any         Kind = iota // standard normal
+	LogDecay                // mostly negative; small in some trials, so that states survive many chunks
+	Positive                // (0, 1]
+	NonPositive             // a LogDecay that is shown never to be above 0
 )
 
 // Claim is a statement: computed from In, the values Old equal the values New.
@@ -221,9 +222,9 @@ func draw(rng *rand.Rand, t graph.Type, k Kind, s sampling) *tensor.Tensor {
 			x.SetIntAt(i, rng.Int64N(3))
 		case t.DType == tensor.Bool:
 			x.SetIntAt(i, rng.Int64N(2))
-		case k == LogDecay:
+		case k == LogDecay || k == NonPositive:
 			top := 0.25
-			if s.past {
+			if s.past || k == NonPositive {
 				top = 0
 			}
 			x.SetAt(i, s.decay*(top-1.25*rng.Float64()))

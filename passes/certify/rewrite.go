@@ -1,10 +1,13 @@
 package certify
 
 import (
+	"context"
 	"maps"
 	"sort"
 
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/passes"
 )
 
@@ -40,6 +43,29 @@ func bind(l graph.Dim, n int64) graph.Bindings {
 	v := 1 + sort.Search(int(n), func(i int) bool { _, k := at(int64(i) + 1); return k >= n })
 	b, _ := at(int64(v))
 	return b
+}
+
+// Static evaluates a value that depends on lengths alone, where length is n. like
+// is a value whose shape has the symbols of the lengths.
+func Static(ctx context.Context, t *ops.Table, v, like *graph.Value, length graph.Dim, n int64) (*tensor.Tensor, error) {
+	r, err := extract(&Claim{In: []Input{{Value: like}}, Old: []*graph.Value{v}, New: []*graph.Value{v}})
+	if err != nil {
+		return nil, err
+	}
+	g, err := r.concrete(t, bind(length, n), nil)
+	if err != nil {
+		return nil, err
+	}
+	in := make([]*tensor.Tensor, len(g.Inputs))
+	for i, u := range g.Inputs {
+		shape, _ := u.Type.Static()
+		in[i] = tensor.New(u.Type.DType, shape...)
+	}
+	out, err := ops.Run(ctx, t, g, in)
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
 }
 
 // Shrinker maps large axis lengths to small distinct ones, for certification.

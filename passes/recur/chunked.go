@@ -62,12 +62,18 @@ func decayRoot(v *graph.Value, st static) (root *graph.Value, summed bool) {
 		}
 		next := (*graph.Value)(nil)
 		switch n.Op.Name {
-		case "Slice", "Neg":
+		case "Slice":
 			next = n.In[0]
+		case "Neg": // of a sum; below it, a sign of the log decay itself
+			if _, below := decayRoot(n.In[0], st); below {
+				next = n.In[0]
+			}
 		case "Gather":
 			if n.In[1].Const != nil {
 				next = n.In[0]
 			}
+		case "Clip", "Min": // of sums kept at 0 or below
+			next = dataOperand(n.In, st)
 		case "CumSum", "ReduceSum":
 			next, summed = n.In[0], true
 		case "Sub":

@@ -28,7 +28,9 @@ const maxCuts = 6
 
 func (r *chunkRegion) find(nodes []*graph.Node) {
 	if r.root.Type.Rank() != 3 {
-		r.c.Miss(ruleChunked, r.root, 1, 5, "the log decay is %s; expected [B,L,H], one decay per head", r.root.Type)
+		if r.root.Type.Rank() < 3 { // of more, the parallel door speaks
+			r.c.Miss(ruleChunked, r.root, 1, 5, "the log decay is %s; expected [B,L,H], one decay per head", r.root.Type)
+		}
 		return
 	}
 	r.in = map[*graph.Value]bool{r.root: true}
@@ -230,6 +232,8 @@ func (r *chunkRegion) operands(outs []*graph.Value) [][]*graph.Value {
 			stack = append(stack, v.Def.In...)
 		case r.bare(layout.Deepest(v)):
 			stack = append(stack, layout.Deepest(v).Def.In...)
+		case r.piece(v) != nil:
+			stack = append(stack, r.piece(v))
 		default:
 			ch := layout.Chain(v)
 			if d := ch[len(ch)-1]; !roots[d] {
@@ -250,6 +254,19 @@ func (r *chunkRegion) inside(v *graph.Value) bool {
 		v = v.Def.In[0]
 	}
 	return true
+}
+
+// piece: a chunk cut from a sequence; it returns what it is cut from.
+func (r *chunkRegion) piece(v *graph.Value) *graph.Value {
+	ch := layout.Chain(v)
+	d := ch[len(ch)-1].Def
+	if d == nil || !d.Op.Is("", "Slice") && !d.Op.Is("", "Split") && !d.Op.Is("", "Gather") || r.sequence(ch) != nil || r.st.is(d.In[0]) {
+		return nil
+	}
+	if r.stateOf(ch) != nil && r.sequence(layout.Chain(d.In[0])) == nil {
+		return nil // a state, cut from those of all layers
+	}
+	return d.In[0]
 }
 
 // bare: a product or contraction of operands that a does not touch, such as

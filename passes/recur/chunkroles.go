@@ -3,6 +3,7 @@ package recur
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
@@ -43,14 +44,19 @@ func (r *chunkRegion) try(y *graph.Value, exits []*graph.Value) error {
 	}
 	var last error
 	for _, p := range [][3]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
-		err := r.assign(seq[p[0]], seq[p[1]], seq[p[2]], past, y, state)
-		if err == nil {
-			return nil
-		}
-		if last == nil || isRole(last) {
-			last = err
-		} else if !isRole(err) {
-			last = certify.Closer(last, err)
+		for _, nFirst := range []bool{false, true} {
+			if nFirst && past == nil && state == nil {
+				continue
+			}
+			err := r.assign(seq[p[0]], seq[p[1]], seq[p[2]], past, y, state, nFirst)
+			if err == nil {
+				return nil
+			}
+			if last == nil || isRole(last) {
+				last = err
+			} else if !isRole(err) {
+				last = certify.Closer(last, err)
+			}
 		}
 	}
 	return last
@@ -84,7 +90,8 @@ type roleError struct{ error }
 
 func isRole(err error) bool { _, ok := err.(roleError); return ok }
 
-func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Value) error {
+// assign claims one assignment of roles; nFirst: states are [B,H,N,P].
+func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Value, nFirst bool) error {
 	a := r.root.Type.Shape
 	x := perHead(xs, a[2])
 	if x == nil {
@@ -103,7 +110,22 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 	if bv == nil || cv == nil || bv.Type.Shape[3] != cv.Type.Shape[3] || bv.Type.Shape[2] != cv.Type.Shape[2] {
 		return roleError{fmt.Errorf("no operands have the shapes of B and C [B,L,G,N]")}
 	}
-	n := bb.Node("ssm", "SSD", graph.Attrs{}, 2, xv, nil, r.root, bv, cv, nil, nil, nil, past)
+	want := []graph.Dim{a[0], a[2], P, bv.Type.Shape[3]}
+	if nFirst {
+		want[2], want[3] = want[3], want[2]
+	}
+	for _, v := range []*graph.Value{past, state} {
+		if v != nil && !slices.Equal(v.Type.Shape, want) {
+			return roleError{fmt.Errorf("state %q is %s; expected %v", v.Name, v.Type, want)}
+		}
+	}
+	turned := func(v *graph.Value) *graph.Value {
+		if v == nil || !nFirst {
+			return v
+		}
+		return layout.Transpose(bb, v, 0, 1, 3, 2)
+	}
+	n := bb.Node("ssm", "SSD", graph.Attrs{}, 2, xv, nil, r.root, bv, cv, nil, nil, nil, turned(past))
 	if bb.Err != nil {
 		return roleError{bb.Err}
 	}
@@ -111,7 +133,7 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 		n.Attrs["chunk_size"] = k
 	}
 	cl := &certify.Claim{
-		In:  []certify.Input{{Value: x, Kind: certify.Any}, {Value: r.root, Kind: certify.LogDecay}, {Value: rootOf(bs, bv), Kind: certify.Any}, {Value: rootOf(cs, cv), Kind: certify.Any}},
+		In:  []certify.Input{{Value: x, Kind: certify.Any}, {Value: r.root, Kind: decayKind(r.root)}, {Value: rootOf(bs, bv), Kind: certify.Any}, {Value: rootOf(cs, cv), Kind: certify.Any}},
 		Old: []*graph.Value{y},
 		New: []*graph.Value{layout.Reshape(bb, n.Out[0], y.Type.Shape)},
 	}
@@ -121,7 +143,7 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 	}
 	if state != nil {
 		cl.Old = append(cl.Old, state)
-		cl.New = append(cl.New, layout.Reshape(bb, n.Out[1], state.Type.Shape))
+		cl.New = append(cl.New, layout.Reshape(bb, turned(n.Out[1]), state.Type.Shape))
 	}
 	if bb.Err != nil {
 		return bb.Err
@@ -139,6 +161,43 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 		err = certify.Rewrite(r.c, ruleChunked, cl)
 	}
 	return err
+}
+
+// decayKind tells log decays that are shown to be at most 0: forms that clamp
+// sums of them at 0 are scans for these only.
+func decayKind(v *graph.Value) certify.Kind {
+	if sign(v, 8) < 0 {
+		return certify.NonPositive
+	}
+	return certify.LogDecay
+}
+
+// sign is 1 for values that are never below 0, -1 for those never above, else 0.
+func sign(v *graph.Value, depth int) int {
+	if v.Const != nil {
+		switch ofSign(v.Const) {
+		case certify.LogDecay:
+			return -1
+		case certify.Positive:
+			return 1
+		}
+		return 0
+	}
+	n := v.Def
+	if n == nil || n.Op.Domain != "" || depth == 0 {
+		return 0
+	}
+	switch n.Op.Name {
+	case "Softplus", "Exp", "Sigmoid", "Relu", "Abs":
+		return 1
+	case "Neg":
+		return -sign(n.In[0], depth-1)
+	case "Mul":
+		return sign(n.In[0], depth-1) * sign(n.In[1], depth-1)
+	case "Cast", "Reshape", "Transpose", "Unsqueeze", "Squeeze", "Expand", "Slice":
+		return sign(n.In[0], depth-1)
+	}
+	return 0
 }
 
 // diagnosis adds what is known about a mismatch.

@@ -35,7 +35,7 @@ var Pass = &passes.Pass{
 
 // Run tries the doors, most explicit first.
 func Run(c *passes.Context, g *graph.Graph) error {
-	for _, door := range []func(*passes.Context, *graph.Graph) error{loops, unrolled, chunked, steps, linear} { // one file each
+	for _, door := range []func(*passes.Context, *graph.Graph) error{loops, unrolled, chunked, masked, sums, parallel, steps, linear} { // one file each
 		if err := door(c, g); err != nil {
 			return err
 		}
