@@ -54,6 +54,10 @@ type Options struct {
 	// it, the last position: [B,L,V] becomes [B,1,V], and nothing is computed for
 	// the others that only their logits need.
 	LastLogits bool
+	// Inexact allows rewrites that are the better number where a model guards
+	// against underflow, but not the same one: Mamba's cumulative-sum trick with
+	// its 1e-12. Each leaves a remark.
+	Inexact bool
 	// Symbols fixes symbolic lengths of the inputs: {"batch": 1}.
 	Symbols map[string]int64
 	// States pairs recurrent inputs with the outputs that replace them. Nil
@@ -124,7 +128,7 @@ func OptimiseWith(ctx context.Context, set *plugin.Set, path string, o Options) 
 		}
 	}
 	pc := passes.NewContext(ctx, set.Registry.Table)
-	pc.Observe = o.Observe
+	pc.Observe, pc.Inexact = o.Observe, o.Inexact
 	if !o.NoOpt {
 		if err := set.Pipeline.Run(pc, src.Graph); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)

@@ -32,6 +32,7 @@ type compileFlags struct {
 	symbols  []string
 	states   []string
 	noStates bool
+	inexact  bool
 	require  []string
 	printIR  string
 	changed  bool
@@ -49,6 +50,7 @@ func (f *compileFlags) addPasses(c *cobra.Command) {
 	fl.StringVarP(&f.level, "opt", "O", "1", "optimisation `LEVEL`: 1, or 0 to take the graph as it stands")
 	fl.StringArrayVar(&f.symbols, "bind", nil, "fix symbolic lengths: `NAME=N`, as in batch=1,seq=512")
 	fl.StringArrayVar(&f.require, "require-fusion", nil, "`OP=N`: fail unless at least N such operators result, as in ssd=24 or ssm.CausalConv=24; may repeat")
+	fl.BoolVar(&f.inexact, "inexact", false, "allow rewrites that are no mere rounding where a model guards against underflow; each leaves a remark")
 	fl.StringVar(&f.printIR, "print-ir-after", "", "print the graph to stderr after this `PASS`, or after all")
 	fl.BoolVar(&f.changed, "print-changed", false, "print the graph to stderr after each pass that changed the number of nodes")
 }
@@ -97,7 +99,7 @@ func noOptimisation(level string) (bool, error) {
 }
 
 func (a *app) options(f *compileFlags, p *progress) (ssdc.Options, error) {
-	o := ssdc.Options{Target: f.target, Threads: f.threads, Weights: f.weights, NoStates: f.noStates}
+	o := ssdc.Options{Target: f.target, Threads: f.threads, Weights: f.weights, NoStates: f.noStates, Inexact: f.inexact}
 	if _, err := gemm.ParseFormat(f.weights); err != nil {
 		return o, runner.Usagef("--weights: %v", err)
 	}
