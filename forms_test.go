@@ -119,6 +119,9 @@ func TestFormsTable(t *testing.T) {
 		}
 		return
 	}
+	if testing.Short() {
+		return // a new golden elsewhere makes the page stale, which the full run says
+	}
 	if was, err := os.ReadFile(formsDoc); err != nil || !bytes.Equal(was, doc.Bytes()) {
 		t.Errorf("%s is stale (%v): go test . -run TestFormsTable -update writes it anew", formsDoc, err)
 	}

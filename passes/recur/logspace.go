@@ -149,3 +149,33 @@ func ones(b *graph.Builder, u *graph.Value) *graph.Value {
 	t.SetAt(0, 1)
 	return b.Const(t)
 }
+
+// frontier is where products, exps and contractions begin: the inputs of a
+// claim about values that are made of these alone.
+func frontier(vs []*graph.Value) []*graph.Value {
+	st := static{}
+	var out []*graph.Value
+	seen := map[*graph.Value]bool{}
+	for stack := vs; len(stack) > 0; {
+		v := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if v == nil || seen[v] || st.is(v) {
+			continue
+		}
+		seen[v] = true
+		if n := v.Def; n != nil && (n.Op.Domain == "ssm" || n.Op.Domain == "" && (layout.Is(n) || isLinearOp(n.Op.Name))) {
+			stack = append(stack, n.In...)
+			continue
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+func isLinearOp(name string) bool {
+	switch name {
+	case "Mul", "MatMul", "Einsum", "ReduceSum", "Exp", "Neg", "Log", "Cast", "Add", "LinearAttention":
+		return true
+	}
+	return false
+}

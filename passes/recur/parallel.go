@@ -17,10 +17,7 @@ import (
 // only u enters on the way. So the door looks for that, and the certificate says
 // whether h is the scan of a and u.
 
-const (
-	ruleScan     = "ssm.LinearScan (parallel scan)"
-	parallelScan = "parallel scan"
-)
+const ruleScan = "ssm.LinearScan (parallel scan)"
 
 func parallel(c *passes.Context, g *graph.Graph) error {
 	st := static{}
@@ -301,72 +298,7 @@ func (r *scanRegion) claim(h, u *graph.Value, time int) error {
 	L := u.Type.Shape[time]
 	cl.Along(L, 1, 7)
 	cl.Shrink = shrinking(cl, L)
-	if err := certify.Rewrite(r.c, ruleScan, cl); err != nil {
-		return err
-	}
-	return narrow(r.c, r.g, n, parallelScan)
-}
-
-// narrow replaces a certified LinearScan and its contractions by a fused
-// operator, where there is one; else it stays.
-func narrow(c *passes.Context, g *graph.Graph, n *graph.Node, rule string) error {
-	var last error
-	for _, grouped := range []bool{true, false} {
-		b := c.Builder(g, n.From)
-		f, err := specialise(b, n, nil, grouped)
-		if err != nil {
-			c.Miss("ssm.SelectiveScan ("+rule+")", n.Out[0], 2, 3, "%v", err)
-			return nil
-		}
-		cl := &certify.Claim{Old: f.old, New: f.new}
-		seen := map[*graph.Value]bool{}
-		for _, v := range frontier(append(append([]*graph.Value{}, f.old...), f.new...)) {
-			seen[v] = true
-			cl.In = append(cl.In, certify.Input{Value: v})
-		}
-		setKinds(cl, []*graph.Node{n}, seen)
-		L := n.In[1].Type.Shape[1]
-		cl.Along(L, 1, 7)
-		cl.Shrink = shrinking(cl, L)
-		if last = certify.Rewrite(c, f.op+" ("+rule+")", cl); last == nil {
-			return nil
-		}
-		if !f.groups {
-			break
-		}
-	}
-	c.Miss("ssm.SelectiveScan ("+rule+")", n.Out[0], 2, 3, "%v", last)
-	return nil
-}
-
-// frontier is where products, exps and contractions begin: the inputs of a
-// claim about values that are made of these alone.
-func frontier(vs []*graph.Value) []*graph.Value {
-	st := static{}
-	var out []*graph.Value
-	seen := map[*graph.Value]bool{}
-	for stack := vs; len(stack) > 0; {
-		v := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if v == nil || seen[v] || st.is(v) {
-			continue
-		}
-		seen[v] = true
-		if n := v.Def; n != nil && (n.Op.Domain == "ssm" || n.Op.Domain == "" && (layout.Is(n) || isLinearOp(n.Op.Name))) {
-			stack = append(stack, n.In...)
-			continue
-		}
-		out = append(out, v)
-	}
-	return out
-}
-
-func isLinearOp(name string) bool {
-	switch name {
-	case "Mul", "MatMul", "Einsum", "ReduceSum", "Exp", "Neg", "Log", "Cast", "Add", "LinearAttention":
-		return true
-	}
-	return false
+	return certify.Rewrite(r.c, ruleScan, cl) // what contracts h, the door of LinearScan takes in
 }
 
 // layouts lists v and its reshapes and transposes.
