@@ -64,6 +64,7 @@ type formsMeta struct {
 	HF          string            `json:"transformers"`
 	Inexact     map[string]int    `json:"expect_inexact"`
 	Miss        map[string]string `json:"expect_miss"`
+	Export      map[string]string `json:"export_untold"` // dialect: why it does not tell the scan
 }
 
 // TestFormsTable: docs/accepted-forms.md tells what the passes do, of every
