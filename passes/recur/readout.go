@@ -17,6 +17,7 @@ type readout struct {
 	axes    [][]int
 	over    int
 	factors []view
+	before  bool // it reads the state before the step, not after
 }
 
 // reader finds readouts.
@@ -102,6 +103,12 @@ func (s reader) of(w view) ([]readout, error) {
 			more, err = s.matmul(n, u.Index, w)
 		case n.Op.Is("", "Einsum"):
 			more, err = s.einsum(n, u.Index, w)
+		case s.before(n, w) != nil:
+			if more, err = s.of(view{s.before(n, w), w.axes}); err == nil {
+				for i := range more {
+					more[i].before = true
+				}
+			}
 		case n.Op.Is("", "Slice"):
 			err = fmt.Errorf("the state is read before the step's own token is written; expected y to read the new state")
 		default:
@@ -116,6 +123,19 @@ func (s reader) of(w view) ([]readout, error) {
 		out = append(out, more...)
 	}
 	return out, nil
+}
+
+// before recognises the states before each step, as the analysis of a loop
+// writes them: the initial state, then all states but the last.
+func (s reader) before(n *graph.Node, w view) *graph.Value {
+	if !n.Op.Is("", "Slice") || n.In[0] != w.v || !slices.EqualFunc(w.axes, s.s.all(w.v).axes, slices.Equal) || len(n.Out[0].Uses) != 1 || s.live == nil {
+		return nil
+	}
+	m := n.Out[0].Uses[0].Node
+	if !m.Op.Is("", "Concat") || len(m.In) != 2 || m.In[1] != n.Out[0] || m.Attrs.Int("axis", 0) != 1 || m.Out[0].Type.Shape[1] != s.s[1] {
+		return nil
+	}
+	return m.Out[0]
 }
 
 // product: Mul by something, then ReduceSum over one axis.

@@ -57,6 +57,9 @@ func (p *special) gatedAttention(h, q int) (*fused, error) {
 	attrs := graph.Attrs{"q_num_heads": H, "kv_num_heads": H, "scale": float32(1), "update_rule": "gated"}
 	out := []int{0, 1, h, q}
 	return p.finish("LinearAttention", out, []int{0, h, n, q}, func(r readout) (y, hT *graph.Value) {
+		if r.before {
+			return nil, nil
+		}
 		cs, post := p.split(r)
 		for _, f := range cs {
 			if !f.within(0, 1, h, n) {

@@ -64,6 +64,9 @@ func (p *special) selective(d int) (*fused, error) {
 		return nil, role(2, "the factors of the update do not fit")
 	}
 	return p.finish("ssm.SelectiveScan", seq, []int{0, d, n}, func(r readout) (y, hT *graph.Value) {
+		if r.before {
+			return nil, nil
+		}
 		cs, post := p.split(r)
 		cv := p.product(cs, tok, true)
 		if b.Err != nil || cv == nil {

@@ -1,6 +1,8 @@
 package recur
 
 import (
+	"slices"
+
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes/layout"
 )
@@ -54,12 +56,54 @@ func (p *special) ssd(h, q int) (*fused, error) {
 		if g, k := bg.Type.Shape[2], cv.Type.Shape[2]; g != k { // both per head
 			bg, cv = p.perHead(bg, h), p.perHead(cv, h)
 		}
-		m := b.Node("ssm", "SSD", nil, 2, xv, dt, log, bg, cv, nil, nil, nil, h0)
+		read := cv
+		if r.before {
+			read = p.parts(cv, 1, -1, 0, 1)
+		}
+		m := b.Node("ssm", "SSD", nil, 2, xv, dt, log, bg, read, nil, nil, nil, h0)
 		if m == nil || b.Err != nil {
 			return nil, nil
 		}
-		return p.scaled(m.Out[0], post, seq), m.Out[1]
+		y = m.Out[0]
+		if r.before {
+			y = p.delayed(y, cv, h0, h)
+		}
+		return p.scaled(y, post, seq), m.Out[1]
 	})
+}
+
+// parts is v from token i to j followed by v from token k to l; a negative end
+// is that of the sequence.
+func (p *special) parts(v *graph.Value, i, j, k, l int64) *graph.Value {
+	b := p.b
+	if j < 0 {
+		j = 1 << 62
+	}
+	one := b.Op("Slice", nil, v, b.Ints(i), b.Ints(j), b.Ints(1))
+	return b.Op("Concat", graph.Attrs{"axis": int64(1)}, one, b.Op("Slice", nil, v, b.Ints(k), b.Ints(l), b.Ints(1)))
+}
+
+// delayed makes the output of steps that read the state before them: C has been
+// moved one token ahead, so y comes one too early, and the first step reads the
+// initial state.
+func (p *special) delayed(y, cv, h0 *graph.Value, h int) *graph.Value {
+	b := p.b
+	shape := slices.Clone(y.Type.Shape)
+	shape[1] = graph.D(1)
+	var first *graph.Value
+	if h0 == nil {
+		first = b.Op("Expand", nil, p.ones(4, 0), layout.Shape(b, shape, p.n.In[1]))
+	} else {
+		c0 := p.perHead(b.Op("Slice", nil, cv, b.Ints(0), b.Ints(1), b.Ints(1)), h) // [B,1,H or 1,N]
+		if c0 == nil || b.Err != nil {
+			return nil
+		}
+		s := c0.Type.Shape
+		column := layout.Reshape(b, c0, []graph.Dim{s[0], s[2], s[3], graph.D(1)})
+		first = layout.Reshape(b, b.Op("MatMul", nil, h0, column), shape)
+	}
+	rest := b.Op("Slice", nil, y, b.Ints(0), b.Ints(-1), b.Ints(1))
+	return b.Op("Concat", graph.Attrs{"axis": int64(1)}, first, rest)
 }
 
 // perHead repeats the groups of [B,L,G,N] to heads.
