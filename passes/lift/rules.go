@@ -134,12 +134,11 @@ func (l *Lifter) along(n *graph.Node, in []Seq, v *graph.Value) (Seq, error) {
 		}
 		args = append(args, p.V)
 	}
-	m := l.B.Like(n, args...)
+	m := l.like(n, graph.Attrs{"axis": s.full(axis)}, args...)
 	if m == nil {
 		return Seq{}, l.B.Err
 	}
-	m.Attrs["axis"] = s.full(axis)
-	return Seq{m.Out[0], s.At}, l.B.Infer(m)
+	return Seq{m.Out[0], s.At}, l.B.Err
 }
 
 func (l *Lifter) reduce(n *graph.Node, in []Seq) (Seq, error) {
@@ -170,12 +169,21 @@ func (l *Lifter) reduce(n *graph.Node, in []Seq) (Seq, error) {
 	if len(n.In) > 1 || !n.Attrs.Has("axes") && n.Op.Since >= 18 || n.Op.Name == "ReduceSum" && n.Op.Since >= 13 {
 		return Seq{l.B.Op(n.Op.Name, op, s.V, l.B.Ints(full...)), at}, nil
 	}
-	m := l.B.Like(n, s.V)
+	m := l.like(n, graph.Attrs{"axes": full}, s.V)
 	if m == nil {
 		return Seq{}, l.B.Err
 	}
-	m.Attrs["axes"] = full
-	return Seq{m.Out[0], at}, l.B.Infer(m)
+	return Seq{m.Out[0], at}, l.B.Err
+}
+
+// like is Builder.Like with some attributes changed.
+func (l *Lifter) like(n *graph.Node, change graph.Attrs, in ...*graph.Value) *graph.Node {
+	m := *n
+	m.Attrs = n.Attrs.Clone()
+	for k, v := range change {
+		m.Attrs[k] = v
+	}
+	return l.B.Like(&m, in...)
 }
 
 func (l *Lifter) outs(n *graph.Node, v *graph.Value, m *graph.Node, at int) (Seq, error) {
@@ -229,14 +237,7 @@ func (l *Lifter) split(n *graph.Node, in []Seq, v *graph.Value) (Seq, error) {
 	if len(in) > 1 && in[1].V != nil {
 		args = append(args, in[1].V)
 	}
-	m := l.B.Like(n, args...)
-	if m == nil {
-		return Seq{}, l.B.Err
-	}
-	m.Attrs["axis"] = s.full(l.axis(n, n.In[0].Type.Rank()))
-	if err := l.B.Infer(m); err != nil {
-		return Seq{}, err
-	}
+	m := l.like(n, graph.Attrs{"axis": s.full(l.axis(n, n.In[0].Type.Rank()))}, args...)
 	return l.outs(n, v, m, s.At)
 }
 
