@@ -28,6 +28,7 @@ var generators = map[string]func(){
 	"norm/dispatch":   normDispatch,
 	"norm/rows":       normKernels,
 	"gemm/kernels":    gemmKernels,
+	"igemm/kernels":   igemmKernels,
 	"gemm/amx":        gemmAMX,
 	"gemm/bf16":       gemmBF16,
 	"gemm/quant":      gemmQuant,

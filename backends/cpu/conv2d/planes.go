@@ -67,13 +67,15 @@ func (p *planes) taps(s *Shape) []int32 {
 }
 
 // fill writes the planes of one channel from its image.
-func (p *planes) fill(s *Shape, dst, src []float32) {
+func (p *planes) fill(s *Shape, dst, src []float32) { fillPlanes(p, s, dst, src, p.padding) }
+
+func fillPlanes[T float32 | uint8](p *planes, s *Shape, dst, src []T, padding T) {
 	for i, f := range p.phase {
 		for r := range p.rows {
 			row := dst[(i*p.rows+r)*p.pitch:][:p.pitch]
 			y := r*s.Stride[0] + f[0] - s.Pad[0]
 			if y < 0 || y >= s.In[0] {
-				vec.Fill(row, p.padding)
+				repeat(row, padding)
 				continue
 			}
 			line := src[y*s.In[1]:][:s.In[1]]
@@ -87,7 +89,7 @@ func (p *planes) fill(s *Shape, dst, src []float32) {
 			if s.In[1] > shift {
 				to = max(from, min(p.pitch, ceilDiv(s.In[1]-shift, step)))
 			}
-			vec.Fill(row[:from], p.padding)
+			repeat(row[:from], padding)
 			if step == 1 {
 				copy(row[from:to], line[from+shift:])
 			} else {
@@ -95,8 +97,14 @@ func (p *planes) fill(s *Shape, dst, src []float32) {
 					row[q] = line[q*step+shift]
 				}
 			}
-			vec.Fill(row[to:], p.padding)
+			repeat(row[to:], padding)
 		}
+	}
+}
+
+func repeat[T float32 | uint8](row []T, v T) {
+	for i := range row {
+		row[i] = v
 	}
 }
 

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// igemmKernels emits the integer kernels of package igemm: 1 to 14 rows by 32
+// columns, four values of k at a time (VPDPBUSD). The unsigned operand is A in
+// the "rows" kernels and B in the "columns" ones.
+func igemmKernels() {
+	ConstraintExpr("!purego")
+	for _, unsignedA := range []bool{true, false} {
+		for rows := 1; rows <= 14; rows++ {
+			igemmKernel(rows, unsignedA)
+		}
+	}
+	igemmInterleave()
+	igemmRequantize()
+}
+
+func igemmKernel(rows int, unsignedA bool) {
+	kind := "columns"
+	if unsignedA {
+		kind = "rows"
+	}
+	TEXT(fmt.Sprintf("%s%dVNNI", kind, rows), NOSPLIT, "func(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)")
+	Doc(fmt.Sprintf("%s%dVNNI is the kernel for %d rows; see type kernel.", kind, rows, rows))
+	Pragma("noescape")
+	a, lda := Load(Param("a"), GP64()), Load(Param("lda"), GP64())
+	g := gemmEmitter{wide: true, rows: rows}
+	at, pointers := g.rowAddresses(a, lda)
+	b := Load(Param("b"), GP64())
+	var sums [][2]reg.VecVirtual
+	for range rows {
+		s := [2]reg.VecVirtual{ZMM(), ZMM()}
+		VPXORD(s[0], s[0], s[0])
+		VPXORD(s[1], s[1], s[1])
+		sums = append(sums, s)
+	}
+	quads := Load(Param("quads"), GP64())
+	columns, spread := [2]reg.VecVirtual{ZMM(), ZMM()}, [2]reg.VecVirtual{ZMM(), ZMM()}
+	TESTQ(quads, quads)
+	JZ(operand.LabelRef("out"))
+	Label("loop")
+	for v, c := range columns {
+		VMOVDQU32(operand.Mem{Base: b, Disp: 64 * v}, c)
+		PREFETCHT0(operand.Mem{Base: b, Disp: 1024 + 64*v})
+	}
+	for r := range rows {
+		x := spread[r%2]
+		VPBROADCASTD(at[r], x)
+		for v, c := range columns {
+			if unsignedA {
+				quantEmitter{}.dot(c, x, sums[r][v])
+			} else {
+				quantEmitter{}.dot(x, c, sums[r][v])
+			}
+		}
+	}
+	for _, p := range pointers {
+		ADDQ(operand.Imm(4), p)
+	}
+	ADDQ(operand.U32(128), b)
+	DECQ(quads)
+	JNZ(operand.LabelRef("loop"))
+	Label("out")
+	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
+	SHLQ(operand.Imm(2), ldc)
+	for r := range rows {
+		for v := range 2 {
+			VMOVDQU32(sums[r][v], operand.Mem{Base: c, Disp: 64 * v})
+		}
+		if r+1 < rows {
+			ADDQ(ldc, c)
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// igemmInterleave emits the gathering of one quad of a panel: four rows of 32
+// bytes become 32 columns of four.
+func igemmInterleave() {
+	TEXT("interleaveAVX2", NOSPLIT, "func(dst, r0, r1, r2, r3 *uint8)")
+	Doc("interleaveAVX2 writes dst[4*j+i] = ri[j] for j < 32.")
+	Pragma("noescape")
+	var rows []reg.VecVirtual
+	for i := range 4 {
+		r := YMM()
+		VMOVDQU(operand.Mem{Base: Load(Param(fmt.Sprintf("r%d", i)), GP64())}, r)
+		rows = append(rows, r)
+	}
+	dst := Load(Param("dst"), GP64())
+	// Unpacking works within halves: columns 0..15 and 16..31.
+	for half, f := range []func(...operand.Op){func(o ...operand.Op) { VPUNPCKLBW(o[0], o[1], o[2]) }, func(o ...operand.Op) { VPUNPCKHBW(o[0], o[1], o[2]) }} {
+		p, q := YMM(), YMM()
+		f(rows[1], rows[0], p)
+		f(rows[3], rows[2], q)
+		lo, hi := YMM(), YMM()
+		VPUNPCKLWD(q, p, lo)
+		VPUNPCKHWD(q, p, hi)
+		for i, v := range []reg.VecVirtual{lo, hi} {
+			VMOVDQU(v.AsX(), operand.Mem{Base: dst, Disp: half*32 + i*16})
+			VEXTRACTI128(operand.Imm(1), v, operand.Mem{Base: dst, Disp: 64 + half*32 + i*16})
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// byteLoop emits a loop over n elements, 16 at a time and the rest under a mask.
+// pointers names the parameters that advance, with the bytes per element.
+func byteLoop(pointers map[string]int, order []string, body func(at map[string]operand.Mem, mask reg.Register)) {
+	n := Load(Param("n"), GP64())
+	at := map[string]operand.Mem{}
+	for _, name := range order {
+		at[name] = operand.Mem{Base: Load(Param(name), GP64())}
+	}
+	Label("loop")
+	CMPQ(n, operand.Imm(16))
+	JLT(operand.LabelRef("rest"))
+	body(at, nil)
+	for _, name := range order {
+		ADDQ(operand.Imm(uint64(16*pointers[name])), at[name].Base)
+	}
+	SUBQ(operand.Imm(16), n)
+	JMP(operand.LabelRef("loop"))
+	Label("rest")
+	TESTQ(n, n)
+	JZ(operand.LabelRef("done"))
+	bits, k := GP64(), K()
+	MOVQ(operand.U32(1), bits)
+	SHLXQ(n, bits, bits)
+	DECQ(bits)
+	KMOVW(bits.As32(), k)
+	body(at, k)
+	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// everywhere spreads a parameter over a vector.
+func everywhere(name string, integer bool) reg.VecVirtual {
+	z := ZMM()
+	if integer {
+		VPBROADCASTD(Load(Param(name), GP32()), z)
+		return z
+	}
+	p, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	VBROADCASTSS(p.Addr, z)
+	return z
+}
+
+// loadWords loads 16 words, loadBytes 16 bytes as words, storeBytes the low
+// bytes of 16 words.
+func loadWords(m operand.Mem, mask reg.Register) reg.VecVirtual {
+	z := ZMM()
+	if mask == nil {
+		VMOVDQU32(m, z)
+	} else {
+		VMOVDQU32_Z(m, mask, z)
+	}
+	return z
+}
+
+func loadBytes(m operand.Mem, mask reg.Register, signed bool) reg.VecVirtual {
+	z := ZMM()
+	switch {
+	case signed && mask == nil:
+		VPMOVSXBD(m, z)
+	case signed:
+		VPMOVSXBD_Z(m, mask, z)
+	case mask == nil:
+		VPMOVZXBD(m, z)
+	default:
+		VPMOVZXBD_Z(m, mask, z)
+	}
+	return z
+}
+
+func storeBytes(z reg.VecVirtual, m operand.Mem, mask reg.Register) {
+	if mask == nil {
+		VPMOVDB(z, m)
+	} else {
+		VPMOVDB(z, mask, m)
+	}
+}
+
+// igemmRequantize emits the ways from numbers to bytes and back. All round to
+// nearest, ties to even, between lo and hi before the zero point is added.
+func igemmRequantize() {
+	saturate := func(z, lo, hi, zero reg.VecVirtual) {
+		VMAXPS(lo, z, z)
+		VMINPS(hi, z, z)
+		VCVTPS2DQ(z, z)
+		VPADDD(zero, z, z)
+	}
+	begin := func(name, signature, doc string) {
+		TEXT(name, NOSPLIT, signature)
+		Doc(name + " " + doc)
+		Pragma("noescape")
+	}
+	begin("requantizeAVX512", "func(dst *uint8, acc *int32, n int, add int32, scale, lo, hi float32, zero int32)", "writes (acc+add)*scale; see Requantize.")
+	add, scale, lo, hi, zero := everywhere("add", true), everywhere("scale", false), everywhere("lo", false), everywhere("hi", false), everywhere("zero", true)
+	byteLoop(map[string]int{"dst": 1, "acc": 4}, []string{"dst", "acc"}, func(at map[string]operand.Mem, mask reg.Register) {
+		z := loadWords(at["acc"], mask)
+		VPADDD(add, z, z)
+		VCVTDQ2PS(z, z)
+		VMULPS(scale, z, z)
+		saturate(z, lo, hi, zero)
+		storeBytes(z, at["dst"], mask)
+	})
+	begin("quantizeAVX512", "func(dst *uint8, src *float32, n int, scale, lo, hi float32, zero int32)", "writes src/scale; see Quantize.")
+	scale, lo, hi, zero = everywhere("scale", false), everywhere("lo", false), everywhere("hi", false), everywhere("zero", true)
+	byteLoop(map[string]int{"dst": 1, "src": 4}, []string{"dst", "src"}, func(at map[string]operand.Mem, mask reg.Register) {
+		z := loadWords(at["src"], mask)
+		VDIVPS(scale, z, z)
+		saturate(z, lo, hi, zero)
+		storeBytes(z, at["dst"], mask)
+	})
+	for _, signed := range []bool{false, true} {
+		kind := "Uint8"
+		if signed {
+			kind = "Int8"
+		}
+		begin("dequantize"+kind+"AVX512", "func(dst *float32, src *uint8, n int, scale float32, zero int32)", "writes (src-zero)*scale.")
+		scale, zero := everywhere("scale", false), everywhere("zero", true)
+		byteLoop(map[string]int{"dst": 4, "src": 1}, []string{"dst", "src"}, func(at map[string]operand.Mem, mask reg.Register) {
+			z := loadBytes(at["src"], mask, signed)
+			VPSUBD(zero, z, z)
+			VCVTDQ2PS(z, z)
+			VMULPS(scale, z, z)
+			if mask == nil {
+				VMOVUPS(z, at["dst"])
+			} else {
+				VMOVUPS(z, mask, at["dst"])
+			}
+		})
+		begin("add"+kind+"AVX512", "func(dst, a, b *uint8, n int, ra, rb, rest, lo, hi float32)", "writes a*ra + (b*rb + rest); see Add.")
+		ra, rb, rest, lo, hi := everywhere("ra", false), everywhere("rb", false), everywhere("rest", false), everywhere("lo", false), everywhere("hi", false)
+		byteLoop(map[string]int{"dst": 1, "a": 1, "b": 1}, []string{"dst", "a", "b"}, func(at map[string]operand.Mem, mask reg.Register) {
+			x, y := loadBytes(at["a"], mask, signed), loadBytes(at["b"], mask, signed)
+			VCVTDQ2PS(x, x)
+			VCVTDQ2PS(y, y)
+			VFMADD213PS(rest, rb, y) // y*rb + rest
+			VFMADD213PS(y, ra, x)    // x*ra + y
+			VMAXPS(lo, x, x)
+			VMINPS(hi, x, x)
+			VCVTPS2DQ(x, x)
+			storeBytes(x, at["dst"], mask)
+		})
+	}
+}

@@ -1,0 +1,270 @@
+package conv2d
+
+import (
+	"github.com/ssdc-go/ssdc/backends/cpu/igemm"
+	"github.com/ssdc-go/ssdc/backends/cpu/pool"
+	"github.com/ssdc-go/ssdc/backends/cpu/vec"
+)
+
+// QuantArgs are the operands of a convolution of bytes,
+//
+//	y = (sum (x - Zero)*w + bias) * Scale, as Out says
+//
+// where x and y are both signed or both unsigned, and w signed.
+type QuantArgs struct {
+	X, W, Y []uint8
+	Add     []int32   // per output channel: the bias, less Zero (128 more for signed x) times the sum of the weights
+	Scale   []float32 // per output channel
+	Out     igemm.Output
+	Zero    uint8 // what padding holds
+	Signed  bool  // x
+}
+
+// QuantRowStride is the distance of the rows of the packed weight in bytes.
+func QuantRowStride(k int) int {
+	ld := (4*igemm.Quads(k) + 63) &^ 63
+	if ld%512 == 0 {
+		ld += 64
+	}
+	return ld
+}
+
+// QuantPack writes W[rows,k] to dst with rows QuantRowStride(k) apart.
+func QuantPack(dst, w []uint8, rows, k int) {
+	ld := QuantRowStride(k)
+	clear(dst[:rows*ld])
+	for r := range rows {
+		copy(dst[r*ld:], w[r*k:(r+1)*k])
+	}
+}
+
+// QuantUnpack is the inverse of QuantPack.
+func QuantUnpack(dst, packed []uint8, rows, k int) {
+	ld := QuantRowStride(k)
+	for r := range rows {
+		copy(dst[r*k:(r+1)*k], packed[r*ld:])
+	}
+}
+
+// Quantised is a convolution of bytes prepared for one shape.
+type Quantised struct {
+	s      Shape
+	planes planes
+	taps   []int32
+	panels []panel
+	tiles  split
+	args   QuantArgs
+	src    []uint8
+	image  int
+	store  []uint8 // the planes
+	worker []quantScratch
+
+	fill, multiply pool.Task
+}
+
+type quantScratch struct {
+	packB []uint8
+	rows  [4][panelWidth]uint8
+	sums  [igemm.MaxRows * panelWidth]int32
+}
+
+// quantPanelBytes bounds the panels of a tile: half of the second level of cache.
+const quantPanelBytes = 512 << 10
+
+// NewQuantised prepares a convolution; signed: of signed bytes.
+func NewQuantised(s Shape, workers int, signed bool) (*Quantised, error) {
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
+	c := &Quantised{s: s, planes: newPlanes(&s), worker: make([]quantScratch, workers)}
+	if signed { // they become unsigned on the way
+		c.planes.direct = false
+	}
+	c.taps, c.panels = c.planes.taps(&s), c.planes.panels(&s)
+	size := igemm.PanelSize(s.K())
+	most := min(maxPanels, max(1, quantPanelBytes/max(size, 1)))
+	c.tiles = divide(&s, len(c.panels), workers)
+	if c.tiles.panels > most {
+		c.tiles.panels, c.tiles.panelTiles = most, ceilDiv(len(c.panels), most)
+	}
+	c.image = s.Cin * s.In[0] * s.In[1]
+	if !c.planes.direct {
+		c.image = s.Cin * c.planes.channel()
+		c.store = make([]uint8, s.Batch*s.Groups*c.image)
+	}
+	for i := range c.worker {
+		c.worker[i].packB = make([]uint8, c.tiles.panels*size)
+	}
+	c.fill, c.multiply = quantFill{c}, quantMultiply{c}
+	return c, nil
+}
+
+// Run computes the convolution. It allocates nothing.
+func (c *Quantised) Run(p *pool.Pool, a QuantArgs) {
+	s := &c.s
+	if s.Batch*s.Out[0]*s.Out[1] == 0 {
+		return
+	}
+	c.args, c.src = a, a.X
+	if !c.planes.direct {
+		c.src = c.store
+		p.Run(s.Batch*s.Groups*s.Cin, c.fill)
+	}
+	p.Run(s.Batch*s.Groups*c.tiles.rowTiles*c.tiles.panelTiles, c.multiply)
+	c.args, c.src = QuantArgs{}, nil
+}
+
+type quantFill struct{ *Quantised }
+
+// Do writes the planes of one channel of one image.
+func (c quantFill) Do(_, i int) {
+	n, size := c.s.In[0]*c.s.In[1], c.planes.channel()
+	dst := c.src[i*size : (i+1)*size]
+	fillPlanes(&c.planes, &c.s, dst, c.args.X[i*n:(i+1)*n], c.args.Zero)
+	if c.args.Signed {
+		for j := range dst {
+			dst[j] ^= 0x80
+		}
+	}
+}
+
+type quantMultiply struct{ *Quantised }
+
+// Do computes one tile of one image and group.
+func (c quantMultiply) Do(worker, i int) {
+	s, t := &c.s, &c.tiles
+	ig := i / (t.rowTiles * t.panelTiles)
+	r0, p0 := i%t.rowTiles*t.rows, i/t.rowTiles%t.panelTiles*t.panels
+	rows, panels := min(t.rows, s.Cout-r0), min(t.panels, len(c.panels)-p0)
+	if rows <= 0 || panels <= 0 {
+		return
+	}
+	k, pixels := s.K(), s.Out[0]*s.Out[1]
+	ld, size, quads := QuantRowStride(k), igemm.PanelSize(k), igemm.Quads(k)
+	ch0 := ig%s.Groups*s.Cout + r0
+	w := c.args.W[ch0*ld:]
+	out := c.args.Y[(ig*s.Cout+r0)*pixels:]
+	ws, ks := &c.worker[worker], igemm.Current()
+	for p := range panels {
+		c.gather(ws, ks, ws.packB[p*size:(p+1)*size], c.src[ig*c.image:], &c.panels[p0+p])
+	}
+	for r, groups := 0, ceilDiv(rows, ks.Rows); groups > 0; groups-- {
+		m := ceilDiv(rows-r, groups)
+		for p := range panels {
+			j := (p0 + p) * panelWidth
+			cols := min(panelWidth, pixels-j)
+			ks.UnsignedB(m, quads, w[r*ld:], ld, ws.packB[p*size:(p+1)*size], ws.sums[:], panelWidth)
+			for q := range m {
+				c.args.Out.Requantize(out[(r+q)*pixels+j:][:cols], ws.sums[q*panelWidth:][:cols], c.args.Add[ch0+r+q], c.args.Scale[ch0+r+q])
+			}
+		}
+		r += m
+	}
+}
+
+// gather writes one panel, quad by quad.
+func (c quantMultiply) gather(ws *quantScratch, ks *igemm.Kernels, dst, src []uint8, p *panel) {
+	var rows [4][]uint8
+	whole := len(p.runs) == 1 && p.runs[0].n == panelWidth
+	for q := 0; q < len(c.taps); q += 4 {
+		for i := range rows {
+			tap := int(c.taps[min(q+i, len(c.taps)-1)]) // beyond the last the weights are zeros
+			if whole {
+				rows[i] = src[tap+p.runs[0].from:][:panelWidth]
+				continue
+			}
+			rows[i] = ws.rows[i][:]
+			for _, r := range p.runs {
+				copy(rows[i][r.at:r.at+r.n], src[tap+r.from:])
+			}
+		}
+		ks.Interleave(dst[q*panelWidth:], rows[0], rows[1], rows[2], rows[3])
+	}
+}
+
+// QuantDepthwise is a convolution of bytes with one input channel per group. It
+// adds up shifted planes as Depthwise does, of whole numbers in float32, which
+// are exact while a window has less than 500 elements.
+type QuantDepthwise struct {
+	s      Shape
+	planes planes
+	taps   []int32
+	args   QuantArgs
+	worker []quantPlanes
+	task   pool.Task
+}
+
+type quantPlanes struct {
+	image, plane, sum []float32
+	whole             []int32
+}
+
+// MaxExact is the largest window that QuantDepthwise takes.
+const MaxExact = 1 << 24 / (255 * 128)
+
+// NewQuantDepthwise prepares a convolution whose Cin is 1.
+func NewQuantDepthwise(s Shape, workers int) (*QuantDepthwise, error) {
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
+	d := &QuantDepthwise{s: s, planes: newPlanes(&s), worker: make([]quantPlanes, workers)}
+	d.taps = d.planes.taps(&s)
+	for i := range d.worker {
+		w := &d.worker[i]
+		w.image = make([]float32, s.In[0]*s.In[1])
+		w.plane = w.image
+		if !d.planes.direct {
+			w.plane = make([]float32, d.planes.channel())
+		}
+		w.sum, w.whole = make([]float32, s.Out[0]*d.planes.pitch), make([]int32, s.Out[1])
+	}
+	d.task = quantDepthwiseTask{d}
+	return d, nil
+}
+
+// Run computes the convolution; W is [Groups*Cout, taps], not packed, Add the
+// bias alone. It allocates nothing.
+func (d *QuantDepthwise) Run(p *pool.Pool, a QuantArgs) {
+	if d.s.Batch*d.s.Out[0]*d.s.Out[1] == 0 {
+		return
+	}
+	d.args = a
+	p.Run(d.s.Batch*d.s.Groups, d.task)
+	d.args = QuantArgs{}
+}
+
+type quantDepthwiseTask struct{ *QuantDepthwise }
+
+// Do computes all output channels of one input channel of one image.
+func (d quantDepthwiseTask) Do(worker, i int) {
+	s, ws := &d.s, &d.worker[worker]
+	in, pixels := s.In[0]*s.In[1], s.Out[0]*s.Out[1]
+	zero := int32(d.args.Zero)
+	if d.args.Signed {
+		zero = int32(int8(d.args.Zero))
+	}
+	igemm.Dequantize(ws.image, d.args.X[i*in:(i+1)*in], d.args.Signed, zero, 1)
+	if !d.planes.direct {
+		d.planes.fill(s, ws.plane, ws.image)
+	}
+	pitch := d.planes.pitch
+	total := (s.Out[0]-1)*pitch + s.Out[1]
+	for m := range s.Cout {
+		ch := i%s.Groups*s.Cout + m
+		w := d.args.W[ch*len(d.taps):][:len(d.taps)]
+		for lo := 0; lo < total; lo += chunk {
+			hi := min(lo+chunk, total)
+			clear(ws.sum[lo:hi])
+			for t, base := range d.taps {
+				vec.Axpy(ws.sum[lo:hi], ws.plane[int(base)+lo:int(base)+hi], float32(int8(w[t])))
+			}
+		}
+		for y := range s.Out[0] {
+			row := ws.sum[y*pitch:][:s.Out[1]]
+			for x, v := range row {
+				ws.whole[x] = int32(v)
+			}
+			d.args.Out.Requantize(d.args.Y[(i*s.Cout+m)*pixels+y*s.Out[1]:][:s.Out[1]], ws.whole, d.args.Add[ch], d.args.Scale[ch])
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package igemm
+
+import "math"
+
+// Output says how numbers become bytes: rounded to nearest, ties to even, Zero
+// added, kept between the least and the largest value of the type.
+type Output struct {
+	Zero   int32
+	Lo, Hi int32 // of the type: 0 and 255, or -128 and 127
+}
+
+// Uint8 and Int8 are the outputs of the two types.
+func Uint8(zero int32) Output { return Output{zero, 0, 255} }
+
+// Int8 is the output of signed bytes.
+func Int8(zero int32) Output { return Output{zero, -128, 127} }
+
+// bounds are the limits before the zero point is added.
+func (o *Output) bounds() (lo, hi float32) { return float32(o.Lo - o.Zero), float32(o.Hi - o.Zero) }
+
+func round(f, lo, hi float32) int32 {
+	return int32(math.RoundToEven(float64(min(max(f, lo), hi))))
+}
+
+// Requantize writes (acc+add)*scale.
+func (o *Output) Requantize(dst []uint8, acc []int32, add int32, scale float32) {
+	lo, hi := o.bounds()
+	if fast() && len(acc) > 0 {
+		_ = dst[len(acc)-1]
+		requantizeAVX512(&dst[0], &acc[0], len(acc), add, scale, lo, hi, o.Zero)
+		return
+	}
+	for i, v := range acc {
+		dst[i] = uint8(round(float32(v+add)*scale, lo, hi) + o.Zero)
+	}
+}
+
+// Quantize writes src/scale. What is not a number becomes the least value.
+func (o *Output) Quantize(dst []uint8, src []float32, scale float32) {
+	lo, hi := o.bounds()
+	if fast() && len(src) > 0 {
+		_ = dst[len(src)-1]
+		quantizeAVX512(&dst[0], &src[0], len(src), scale, lo, hi, o.Zero)
+		return
+	}
+	for i, v := range src {
+		f := v / scale
+		if f != f {
+			f = lo
+		}
+		dst[i] = uint8(round(f, lo, hi) + o.Zero)
+	}
+}
+
+// Dequantize writes (src-zero)*scale.
+func Dequantize(dst []float32, src []uint8, signed bool, zero int32, scale float32) {
+	src = src[:len(dst)]
+	if fast() && len(dst) > 0 {
+		if signed {
+			dequantizeInt8AVX512(&dst[0], &src[0], len(dst), scale, zero)
+		} else {
+			dequantizeUint8AVX512(&dst[0], &src[0], len(dst), scale, zero)
+		}
+		return
+	}
+	for i, v := range src {
+		x := int32(v)
+		if signed {
+			x = int32(int8(v))
+		}
+		dst[i] = float32(x-zero) * scale
+	}
+}
+
+// Add writes the sum of two quantised vectors, a*ra + (b*rb + rest), where the
+// factors are the ratios of the operands' scales to the result's and rest is
+// what the zero points come to.
+func (o *Output) Add(dst, a, b []uint8, signed bool, ra, rb, rest float32) {
+	a, b = a[:len(dst)], b[:len(dst)]
+	lo, hi := float32(o.Lo), float32(o.Hi)
+	if fast() && len(dst) > 0 {
+		if signed {
+			addInt8AVX512(&dst[0], &a[0], &b[0], len(dst), ra, rb, rest, lo, hi)
+		} else {
+			addUint8AVX512(&dst[0], &a[0], &b[0], len(dst), ra, rb, rest, lo, hi)
+		}
+		return
+	}
+	fma := func(x, y, z float32) float32 { return float32(math.FMA(float64(x), float64(y), float64(z))) }
+	for i := range dst {
+		x, y := float32(a[i]), float32(b[i])
+		if signed {
+			x, y = float32(int8(a[i])), float32(int8(b[i]))
+		}
+		dst[i] = uint8(round(fma(x, ra, fma(y, rb, rest)), lo, hi))
+	}
+}

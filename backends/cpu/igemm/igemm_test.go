@@ -1,0 +1,117 @@
+package igemm
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/ssdc-go/ssdc/backends/cpu/isa"
+)
+
+func eachISA(t *testing.T, f func(t *testing.T)) {
+	was := isa.Current()
+	t.Cleanup(func() { _ = isa.Force(was) })
+	for _, name := range []string{"avx512", "avx2", "portable"} {
+		if isa.ForceName(name) != nil {
+			continue
+		}
+		t.Run(name, f)
+	}
+}
+
+// TestKernels compares every height with the definition, extreme bytes included:
+// nothing saturates.
+func TestKernels(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		ks, r := Current(), rand.New(rand.NewPCG(1, 2))
+		for m := 1; m <= ks.Rows; m++ {
+			for _, k := range []int{0, 1, 4, 7, 64, 333} {
+				quads := Quads(k)
+				a, b := make([]uint8, max(m*(4*quads+8), 1)), make([]uint8, k*Width)
+				lda, ldc := 4*quads+8, Width+3
+				for i := range a {
+					a[i] = uint8(r.IntN(256))
+					if r.IntN(3) == 0 {
+						a[i] = []uint8{255, 128, 127, 0}[r.IntN(4)]
+					}
+				}
+				for i := range b {
+					b[i] = uint8(r.IntN(256))
+				}
+				packed := make([]uint8, PackedSize(k, Width))
+				Pack(packed, b, k, Width, Width, 1)
+				for _, unsignedA := range []bool{true, false} {
+					c := make([]int32, m*ldc)
+					if unsignedA {
+						ks.UnsignedA(m, quads, a, lda, packed, c, ldc)
+					} else {
+						ks.UnsignedB(m, quads, a, lda, packed, c, ldc)
+					}
+					for i := range m {
+						for j := range ldc {
+							want := int32(0)
+							for x := 0; x < k && j < Width; x++ {
+								if u, v := a[i*lda+x], b[x*Width+j]; unsignedA {
+									want += int32(u) * int32(int8(v))
+								} else {
+									want += int32(int8(u)) * int32(v)
+								}
+							}
+							if i*ldc+j < len(c) && c[i*ldc+j] != want {
+								t.Fatalf("%d rows, k=%d, unsigned A %v: c[%d,%d] = %d, want %d", m, k, unsignedA, i, j, c[i*ldc+j], want)
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestRequantize checks rounding and saturation at all lengths.
+func TestRequantize(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 4))
+		for n := range 40 {
+			for _, o := range []Output{{Zero: 7, Lo: 0, Hi: 255}, {Zero: -3, Lo: -128, Hi: 127}} {
+				acc, dst := make([]int32, n), make([]uint8, n+1)
+				for i := range acc {
+					acc[i] = int32(r.IntN(2000) - 1000)
+				}
+				dst[n] = 77
+				o.Requantize(dst, acc, 5, 0.25)
+				for i, v := range acc {
+					want := int32(math.RoundToEven(float64(v+5)*0.25)) + o.Zero
+					if want = min(max(want, o.Lo), o.Hi); dst[i] != uint8(want) {
+						t.Fatalf("n=%d: %d becomes %d, want %d", n, v, dst[i], uint8(want))
+					}
+				}
+				if dst[n] != 77 {
+					t.Fatal("wrote too far")
+				}
+			}
+		}
+	})
+}
+
+// TestInterleave compares with the definition.
+func TestInterleave(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		var rows [4][]uint8
+		for i := range rows {
+			rows[i] = make([]uint8, Width)
+			for j := range rows[i] {
+				rows[i][j] = uint8(i*50 + j)
+			}
+		}
+		dst := make([]uint8, 4*Width)
+		Current().Interleave(dst, rows[0], rows[1], rows[2], rows[3])
+		for j := range Width {
+			for i := range rows {
+				if dst[4*j+i] != rows[i][j] {
+					t.Fatalf("column %d, row %d: %d", j, i, dst[4*j+i])
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,32 @@
+//go:build !amd64 || purego
+
+package igemm
+
+const missing = "igemm: no such instructions"
+
+// Current is the set of this processor.
+func Current() *Kernels { return &portableKernels }
+
+func fast() bool { return false }
+
+func interleave(dst, r0, r1, r2, r3 *uint8) { panic(missing) }
+
+func requantizeAVX512(dst *uint8, acc *int32, n int, add int32, scale, lo, hi float32, zero int32) {
+	panic(missing)
+}
+
+func quantizeAVX512(dst *uint8, src *float32, n int, scale, lo, hi float32, zero int32) {
+	panic(missing)
+}
+
+func dequantizeUint8AVX512(dst *float32, src *uint8, n int, scale float32, zero int32) {
+	panic(missing)
+}
+
+func dequantizeInt8AVX512(dst *float32, src *uint8, n int, scale float32, zero int32) {
+	panic(missing)
+}
+
+func addUint8AVX512(dst, a, b *uint8, n int, ra, rb, rest, lo, hi float32) { panic(missing) }
+
+func addInt8AVX512(dst, a, b *uint8, n int, ra, rb, rest, lo, hi float32) { panic(missing) }

@@ -1,0 +1,422 @@
+package cpu
+
+import (
+	"fmt"
+
+	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/cpu/conv2d"
+	"github.com/ssdc-go/ssdc/backends/cpu/igemm"
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+)
+
+// Products and convolutions of bytes, exact in int32 (package igemm).
+
+// layoutQuads is a matrix of signed bytes in panels of quads; layoutByteFilters
+// a convolution's weight with padded rows.
+const (
+	layoutQuads       = "quads32.int8"
+	layoutByteFilters = "filters.int8"
+)
+
+func quantMulKernels() []*Kernel {
+	return []*Kernel{
+		{Op: onnxOp("MatMulInteger", 10), Name: "quads", Pack: packQuads(1),
+			Accepts: func(n *graph.Node, _ backends.Target) error { return acceptQuads(n, 1, 2, 3) },
+			Lower: func(b *Bind, n *graph.Node) (Step, error) {
+				m, err := newQuadProduct(b, b.In(0), b.In(1), b.In(2), b.In(3), b.Packed(1), b.Out(0))
+				if err != nil {
+					return nil, err
+				}
+				y := b.Out(0)
+				return m.step(b, func(row, col int, sums []int32) { copy(View[int32](y)[row*m.n+col:], sums) }), nil
+			}},
+		{Op: onnxOp("QLinearMatMul", 10), Name: "quads", Pack: packQuads(3),
+			Accepts: func(n *graph.Node, _ backends.Target) error {
+				if d := n.In[1].Type.DType; d != tensor.Float32 || !isByte(n.Out[0].Type.DType) {
+					return fmt.Errorf("scales are %v and the result %s", d, n.Out[0].Type)
+				}
+				return acceptQuads(n, 3, 2, 5)
+			},
+			Lower: lowerQLinearMatMul},
+		{Op: onnxOp("QLinearConv", 10), Name: "filters", Pack: packByteFilters, Accepts: acceptQLinearConv, Lower: lowerQLinearConv},
+	}
+}
+
+// acceptQuads takes bytes times a matrix, or batches of them, of signed bytes.
+func acceptQuads(n *graph.Node, w, za, zb int) error {
+	a, b := n.In[0].Type, n.In[w].Type
+	if !isByte(a.DType) || !isByte(b.DType) || a.Rank() < 2 || b.Rank() < 2 {
+		return fmt.Errorf("operands are %s and %s", a, b)
+	}
+	for _, i := range []int{za, zb} {
+		if v := n.Input(i); v != nil && !v.Type.Ranked() {
+			return fmt.Errorf("zero point %d is %s", i, v.Type)
+		}
+	}
+	return nil
+}
+
+// packQuads packs a constant matrix; unsigned bytes become signed ones by 128 less.
+func packQuads(i int) func(*graph.Node, backends.Target) []Packing {
+	return func(n *graph.Node, _ backends.Target) []Packing {
+		c := n.In[i].Const
+		if c == nil || c.Rank() != 2 || c.Len() == 0 {
+			return nil
+		}
+		k, cols := c.Shape[0], c.Shape[1]
+		flip := byte(0)
+		if c.DType == tensor.Uint8 {
+			flip = 0x80
+		}
+		return []Packing{{
+			In: i, Layout: layoutQuads, DType: tensor.Uint8, Shape: []int{igemm.PackedSize(k, cols)},
+			Pack: func(src *tensor.Tensor) (*tensor.Tensor, error) {
+				dst := tensor.New(tensor.Uint8, igemm.PackedSize(k, cols))
+				igemm.Pack(dst.Data, flipped(src.Data, flip), k, cols, cols, 1)
+				return dst, nil
+			},
+			Unpack: func(packed *tensor.Tensor, shape []int) (*tensor.Tensor, error) {
+				dst := tensor.New(c.DType, shape...)
+				for j := range dst.Data {
+					r, col := j/cols, j%cols
+					dst.Data[j] = packed.Data[col/igemm.Width*igemm.PanelSize(k)+r/4*4*igemm.Width+col%igemm.Width*4+r%4] ^ flip
+				}
+				return dst, nil
+			},
+		}}
+	}
+}
+
+func flipped(b []byte, flip byte) []byte {
+	if flip == 0 {
+		return b
+	}
+	out := make([]byte, len(b))
+	for i, v := range b {
+		out[i] = v ^ flip
+	}
+	return out
+}
+
+// quadProduct is A[batch,M,K] times B[batch,K,N], or times one B[K,N].
+type quadProduct struct {
+	batch, m, n, k int
+	one            bool // B is shared: the batch is more rows
+	a, b, za, zb   *Mem
+	flipA, flipB   byte
+	packed         []uint8
+	scratchA       *Mem // rows of whole quads, unsigned
+	scratchB       *Mem // panels of each B
+	columns        []int32
+	worker         []quadScratch
+}
+
+type quadScratch struct {
+	sums [igemm.MaxRows * igemm.Width]int32
+}
+
+func newQuadProduct(b *Bind, a, w, za, zb *Mem, packed *tensor.Tensor, y *Mem) (*quadProduct, error) {
+	p := &quadProduct{a: a, b: w, za: za, zb: zb, k: a.Dim(-1), n: w.Dim(-1), m: a.Dim(-2), batch: product(a.Shape[:len(a.Shape)-2])}
+	if w.Dim(-2) != p.k || y.Len() == 0 || p.k == 0 || za != nil && za.Len() != 1 || zb != nil && zb.Len() != 1 && zb.Len() != p.n {
+		return nil, ErrFallback
+	}
+	switch batch := product(w.Shape[:len(w.Shape)-2]); {
+	case batch == 1:
+		p.one, p.m, p.batch = true, p.m*p.batch, 1
+	case batch != p.batch || len(w.Shape) != len(a.Shape) || zb != nil && zb.Len() != 1:
+		return nil, ErrFallback
+	}
+	if p.batch*p.m*p.n != y.Len() {
+		return nil, ErrFallback
+	}
+	if a.DType == tensor.Int8 {
+		p.flipA = 0x80
+	}
+	if w.DType == tensor.Uint8 {
+		p.flipB = 0x80
+	}
+	if p.k%4 != 0 || p.flipA != 0 {
+		p.scratchA = b.Scratch(tensor.Uint8, p.batch*p.m*4*igemm.Quads(p.k))
+	}
+	if packed != nil {
+		p.packed = packed.Data
+	} else {
+		p.scratchB = b.Scratch(tensor.Uint8, p.batch*igemm.PackedSize(p.k, p.n))
+	}
+	p.columns = make([]int32, p.batch*p.n)
+	p.worker = make([]quadScratch, b.Pool().Workers())
+	if packed != nil {
+		p.sumColumns(0)
+	}
+	return p, nil
+}
+
+// sumColumns adds up the columns of one B.
+func (p *quadProduct) sumColumns(batch int) {
+	size, sums := igemm.PanelSize(p.k), p.columns[batch*p.n:(batch+1)*p.n]
+	b := p.packed[batch*igemm.PackedSize(p.k, p.n):]
+	for j := range sums {
+		sum, panel := int32(0), b[j/igemm.Width*size+j%igemm.Width*4:]
+		for q := range igemm.Quads(p.k) {
+			for _, v := range panel[q*4*igemm.Width:][:4] {
+				sum += int32(int8(v))
+			}
+		}
+		sums[j] = sum
+	}
+}
+
+// rowGroup is how many rows of A a piece of work has, panelGroup how many panels.
+const (
+	rowGroup   = 2 * igemm.MaxRows
+	panelGroup = 8
+)
+
+// step computes the product and gives every part of a row of sums, from column
+// col on, to out.
+func (p *quadProduct) step(b *Bind, out func(row, col int, sums []int32)) Step {
+	groups, np := (p.m+rowGroup-1)/rowGroup, (p.n+igemm.Width-1)/igemm.Width
+	cuts := (np + panelGroup - 1) / panelGroup
+	pl := b.Pool()
+	prepare := task(func(_, batch int) { p.prepare(batch) })
+	multiply := task(func(worker, i int) {
+		batch, c, r := i/(groups*cuts), i/groups%cuts*panelGroup, i%groups*rowGroup
+		for panel := c; panel < min(np, c+panelGroup); panel++ {
+			p.rows(&p.worker[worker], batch, r, min(p.m, r+rowGroup), panel, out)
+		}
+	})
+	return func() error {
+		if p.scratchA != nil || p.scratchB != nil {
+			if p.scratchB != nil {
+				p.packed = p.scratchB.Raw
+			}
+			pl.Run(p.batch, prepare)
+		}
+		pl.Run(p.batch*groups*cuts, multiply)
+		return nil
+	}
+}
+
+// prepare brings one batch's operands into the form that the kernels want.
+func (p *quadProduct) prepare(batch int) {
+	if p.scratchA != nil {
+		wide := 4 * igemm.Quads(p.k)
+		for r := batch * p.m; r < (batch+1)*p.m; r++ {
+			row := p.scratchA.Raw[r*wide : (r+1)*wide]
+			for i, v := range p.a.Raw[r*p.k : (r+1)*p.k] {
+				row[i] = v ^ p.flipA
+			}
+			clear(row[p.k:])
+		}
+	}
+	if p.scratchB != nil {
+		size := igemm.PackedSize(p.k, p.n)
+		igemm.Pack(p.packed[batch*size:(batch+1)*size], flipped(p.b.Raw[batch*p.k*p.n:(batch+1)*p.k*p.n], p.flipB), p.k, p.n, p.n, 1)
+		p.sumColumns(batch)
+	}
+}
+
+// rows computes some rows by one panel: sum (a-za)*(b-zb) is the product of the
+// bytes, less za times the sum of the column, less zb times that of the row,
+// plus k*za*zb.
+func (p *quadProduct) rows(ws *quadScratch, batch, r0, r1, panel int, out func(row, col int, sums []int32)) {
+	ks, quads, lda := igemm.Current(), igemm.Quads(p.k), p.k
+	a := p.a.Raw
+	if p.scratchA != nil {
+		a, lda = p.scratchA.Raw, 4*quads
+	}
+	size := igemm.PanelSize(p.k)
+	b := p.packed[batch*igemm.PackedSize(p.k, p.n)+panel*size:][:size]
+	col := panel * igemm.Width
+	cols := min(igemm.Width, p.n-col)
+	za := zeroAt(p.za, 0)
+	if p.flipA != 0 {
+		za += 128
+	}
+	var less [igemm.Width]int32 // per column
+	var zb [igemm.Width]int32
+	anyZero := false
+	for j := range cols {
+		if p.zb != nil {
+			zb[j] = zeroAt(p.zb, (col+j)%p.zb.Len())
+		}
+		if p.flipB != 0 {
+			zb[j] -= 128
+		}
+		less[j] = za * (p.columns[batch*p.n+col+j] - int32(p.k)*zb[j])
+		anyZero = anyZero || zb[j] != 0
+	}
+	for r := r0; r < r1; {
+		m := (r1 - r + (r1-r+ks.Rows-1)/ks.Rows - 1) / ((r1 - r + ks.Rows - 1) / ks.Rows) // even heights
+		at := (batch*p.m + r) * lda
+		ks.UnsignedA(m, quads, a[at:], lda, b, ws.sums[:], igemm.Width)
+		for i := range m {
+			sums := ws.sums[i*igemm.Width:][:cols]
+			if anyZero {
+				total := int32(0)
+				for _, v := range a[at+i*lda:][:p.k] {
+					total += int32(v)
+				}
+				for j := range sums {
+					sums[j] -= zb[j] * total
+				}
+			}
+			for j := range sums {
+				sums[j] -= less[j]
+			}
+			out(batch*p.m+r+i, col, sums)
+		}
+		r += m
+	}
+}
+
+func lowerQLinearMatMul(b *Bind, n *graph.Node) (Step, error) {
+	y, sa, sb, sy, zy := b.Out(0), b.In(1), b.In(4), b.In(6), b.In(7)
+	p, err := newQuadProduct(b, b.In(0), b.In(3), b.In(2), b.In(5), b.Packed(3), y)
+	if err != nil {
+		return nil, err
+	}
+	if sa.Len() != 1 || sy.Len() != 1 || zy.Len() != 1 || sb.Len() != 1 && sb.Len() != p.n {
+		return nil, ErrFallback
+	}
+	return p.step(b, func(row, col int, sums []int32) {
+		o := outputOf(y.DType, zeroAt(zy, 0))
+		dst := y.Raw[row*p.n+col:][:len(sums)]
+		if sb.Len() == 1 {
+			o.Requantize(dst, sums, 0, sa.F32[0]*sb.F32[0]/sy.F32[0])
+			return
+		}
+		for j := range sums {
+			o.Requantize(dst[j:j+1], sums[j:j+1], 0, sa.F32[0]*sb.F32[col+j]/sy.F32[0])
+		}
+	}), nil
+}
+
+func acceptQLinearConv(n *graph.Node, _ backends.Target) error {
+	x, w, y := n.In[0].Type, n.In[3].Type, n.Out[0].Type
+	if r := x.Rank(); r != 3 && r != 4 || w.Rank() != r {
+		return fmt.Errorf("x is %s and the weight %s: neither one nor two spatial axes", x, w)
+	}
+	if !isByte(x.DType) || x.DType != y.DType || w.DType != tensor.Int8 {
+		return fmt.Errorf("x is %s, the weight %s and the result %s", x, w, y)
+	}
+	for _, p := range n.Attrs.Ints("pads") {
+		if p < 0 {
+			return fmt.Errorf("padding is negative: %v", n.Attrs.Ints("pads"))
+		}
+	}
+	if n.In[3].Const == nil {
+		return fmt.Errorf("the weight is not constant")
+	}
+	if z := n.In[5].Const; z == nil || !allZero(z) {
+		return fmt.Errorf("the weight's zero point is not 0")
+	}
+	return nil
+}
+
+func allZero(t *tensor.Tensor) bool {
+	for i := range t.Len() {
+		if t.IntAt(i) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// isByteDepthwise reports that a QLinearConv has one input channel per group.
+func isByteDepthwise(n *graph.Node) bool {
+	w := n.In[3].Type
+	return w.Shape[1].Is(1) && n.Attrs.Int("group", 1) > 1
+}
+
+func packByteFilters(n *graph.Node, _ backends.Target) []Packing {
+	w := n.In[3].Const
+	if w == nil || w.Len() == 0 || isByteDepthwise(n) {
+		return nil
+	}
+	rows, k := w.Shape[0], w.Len()/w.Shape[0]
+	return []Packing{{
+		In: 3, Layout: layoutByteFilters, DType: tensor.Uint8, Shape: []int{rows * conv2d.QuantRowStride(k)},
+		Pack: func(src *tensor.Tensor) (*tensor.Tensor, error) {
+			dst := tensor.New(tensor.Uint8, rows*conv2d.QuantRowStride(k))
+			conv2d.QuantPack(dst.Data, src.Data, rows, k)
+			return dst, nil
+		},
+		Unpack: func(packed *tensor.Tensor, shape []int) (*tensor.Tensor, error) {
+			dst := tensor.New(tensor.Int8, shape...)
+			conv2d.QuantUnpack(dst.Data, packed.Data, rows, k)
+			return dst, nil
+		},
+	}}
+}
+
+func lowerQLinearConv(b *Bind, n *graph.Node) (Step, error) {
+	x, sx, zx, w, sw := b.In(0), b.In(1), b.In(2), b.In(3), b.In(4)
+	y, sy, zy, bias := b.Out(0), b.In(6), b.In(7), b.In(8)
+	if y.Len() == 0 || sx.Len() != 1 || sy.Len() != 1 || zx.Len() != 1 || zy.Len() != 1 {
+		return nil, ErrFallback
+	}
+	s, err := windowOf(n, x.Shape, y.Shape, w.Shape[2:])
+	if err != nil {
+		return nil, err
+	}
+	s.Groups = int(n.Attrs.Int("group", 1))
+	if s.Groups < 1 || w.Shape[1]*s.Groups != x.Shape[1] || w.Shape[0] != y.Shape[1] || w.Shape[0]%s.Groups != 0 ||
+		bias != nil && bias.Len() != w.Shape[0] || sw.Len() != 1 && sw.Len() != w.Shape[0] {
+		return nil, fmt.Errorf("x is %v, the weight %v and the result %v in %d groups", x.Shape, w.Shape, y.Shape, s.Groups)
+	}
+	s.Cin, s.Cout = s.Cin/s.Groups, s.Cout/s.Groups
+	p, maps, k := b.Pool(), w.Shape[0], s.Cin*s.Kernel[0]*s.Kernel[1]
+	args := conv2d.QuantArgs{Add: make([]int32, maps), Scale: make([]float32, maps), Signed: x.DType == tensor.Int8}
+	totals := make([]int32, maps)
+	// set reads what may only be known when the step runs.
+	set := func() {
+		args.X, args.Y, args.Zero = x.Raw, y.Raw, zx.Raw[0]
+		args.Out = outputOf(y.DType, zeroAt(zy, 0))
+		for m := range maps {
+			args.Scale[m] = sx.F32[0] * sw.F32[m%sw.Len()] / sy.F32[0]
+			if args.Add[m] = 0; bias != nil {
+				args.Add[m] = View[int32](bias)[m]
+			}
+		}
+	}
+	if packed := b.Packed(3); packed != nil {
+		ld := conv2d.QuantRowStride(k)
+		for m := range totals {
+			for _, v := range packed.Data[m*ld:][:k] {
+				totals[m] += int32(int8(v))
+			}
+		}
+		c, err := conv2d.NewQuantised(s, p.Workers(), args.Signed)
+		if err != nil {
+			return nil, err
+		}
+		args.W = packed.Data
+		return func() error {
+			set()
+			zero := zeroAt(zx, 0)
+			if args.Signed {
+				zero += 128
+			}
+			for m, t := range totals {
+				args.Add[m] -= zero * t
+			}
+			c.Run(p, args)
+			return nil
+		}, nil
+	}
+	if k > conv2d.MaxExact {
+		return nil, ErrFallback
+	}
+	d, err := conv2d.NewQuantDepthwise(s, p.Workers())
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		set()
+		args.W = w.Raw
+		d.Run(p, args)
+		return nil
+	}, nil
+}
