@@ -209,9 +209,12 @@ func (s *scan) softplus() error {
 			}
 		}
 		if !(attrs.Float("dt_min", float32(math.Inf(-1))) <= attrs.Float("dt_max", float32(math.Inf(1)))) {
-			return nil // all steps become the upper bound; the operator wants an interval
+			return fmt.Errorf("%s has its bounds crossed, and makes all steps the upper one; a scan clamps to an interval", v.Def)
 		}
 		v = v.Def.In[0]
+	}
+	if add := defOf(v, "Add"); add != nil && (defOf(add.In[0], "Softplus") != nil || defOf(add.In[1], "Softplus") != nil) {
+		return fmt.Errorf("%s adds to the softplus; a scan takes a bias in front of it", add)
 	}
 	if v.Def == nil || !v.Def.Op.Is("", "Softplus") {
 		return nil

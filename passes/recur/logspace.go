@@ -105,7 +105,7 @@ func minus(x *graph.Value) (v, total *graph.Value) {
 func keyValueSum(c *passes.Context, g *graph.Graph, n *graph.Node, st static) error {
 	u, out := n.In[0], n.Out[0]
 	axis, ok := axisOf(n)
-	if !ok || axis != 1 || u.Type.Rank() < 4 || st.is(u) || n.Attrs.Int("exclusive", 0) != 0 || n.Attrs.Int("reverse", 0) != 0 {
+	if !ok || axis != 1 || u.Type.Rank() < 4 || st.is(u) {
 		return nil
 	}
 	b := c.Builder(g, n.From)
@@ -124,6 +124,9 @@ func keyValueSum(c *passes.Context, g *graph.Graph, n *graph.Node, st static) er
 	}
 	if err != nil || b.Err != nil {
 		return nil // a cumulative sum of something else
+	}
+	if n.Attrs.Int("exclusive", 0) != 0 || n.Attrs.Int("reverse", 0) != 0 {
+		return fmt.Errorf("%s sums from the end or leaves the token itself out; a scan's state holds all tokens up to its own", n)
 	}
 	cl := &certify.Claim{Old: f.old, New: f.new}
 	seen := map[*graph.Value]bool{}
