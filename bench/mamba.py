@@ -1,0 +1,219 @@
+"""Measures ssdc and every peer that is installed, in turn, and writes docs/performance.md.
+
+    python bench/mamba.py --models ~/ssdc-models --llama ~/llama.cpp          # all parts
+    python bench/mamba.py --models ~/ssdc-models --parts scan,matmul           # some of them
+    python bench/mamba.py --parts none                                         # only write the page again
+
+Every part keeps its numbers in bench/results/mamba.json, so that parts can be measured apart. Peers that
+are missing are left out and named. See bench/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from svg import chart
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results" / "mamba.json"
+FORMATS = {"f32": ["f32"], "bf16": ["bf16", "f16"], "int8": ["Q8_0"], "int4": ["Q4_0", "Q4_K_M"]}
+
+
+def say(*a):
+    print(*a, file=sys.stderr, flush=True)
+
+
+def out(*cmd, env=None, timeout=600) -> str:
+    return subprocess.run([str(c) for c in cmd], check=True, capture_output=True, text=True, timeout=timeout, env=env).stdout
+
+
+def lines(text: str) -> dict:
+    rows = [json.loads(l) for l in text.splitlines() if l.startswith("{")]
+    return {r.pop("case"): r for r in rows}
+
+
+def merge(rounds: list[dict]) -> dict:
+    """The median of the rounds' medians, and the best of all."""
+    cases = {}
+    for r in rounds:
+        for case, v in r.items():
+            cases.setdefault(case, []).append(v)
+    return {c: {"median": statistics.median(v["median"] for v in vs), "best": min(v["best"] for v in vs)} for c, vs in cases.items()}
+
+
+class Bench:
+    def __init__(self, a):
+        self.a = a
+        self.work = pathlib.Path(a.work or tempfile.mkdtemp(prefix="ssdc-bench-"))
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.ssdc, self.kernels, self.worker = self.work / "ssdc", self.work / "kernels", self.work / "worker"
+
+    def build(self):
+        for target, package in ((self.ssdc, "./cmd/ssdc"), (self.kernels, "./bench/kernels"), (self.worker, "./bench/worker")):
+            subprocess.run(["go", "build", "-o", target, package], cwd=ROOT, check=True)
+        self.ggml = None
+        if self.a.llama:
+            root, lib = self.a.llama, self.a.llama / "build" / "bin"
+            self.ggml = self.work / "ggml_peer"
+            subprocess.run(["cc", "-O2", f"-I{root}/ggml/include", ROOT / "bench/ggml_peer.c", "-o", self.ggml, f"-L{lib}", "-lggml-base", "-lggml-cpu", f"-Wl,-rpath,{lib}"], check=True)
+
+    def artifact(self, kind: str, fmt: str) -> pathlib.Path:
+        path = self.work / f"{kind}.{fmt}.ssda"
+        if not path.exists():
+            more = ["--logits", "last"] if kind == "prefill" else []
+            out(self.ssdc, "compile", self.a.models / f"mamba2_130m_{kind}" / "model.onnx", "-o", path, "--weights", fmt, *more)
+        return path
+
+    # Parts: each returns what goes into the results.
+
+    def models(self):
+        """Decode and prompt of mamba2-130m, beside llama-bench on a model of the same shape."""
+        threads, result = str(self.a.threads), {}
+        for fmt, quants in FORMATS.items():
+            if fmt not in self.a.formats:
+                continue
+            dec, pre = self.artifact("decode", fmt), self.artifact("prefill", fmt)
+            ours, theirs = {"decode": [], "prompt": []}, {}
+            peak, of_peak = [], []
+            for _ in range(self.a.rounds):
+                d = json.loads(out(self.ssdc, "bench", dec, "--threads", threads, "--runs", "60", "--json"))
+                p = json.loads(out(self.ssdc, "bench", pre, "--threads", threads, "--runs", "5", "--shape", "sequence=512", "--json"))
+                ours["decode"].append(1e3 / d["median_ms"])
+                ours["prompt"].append(512e3 / p["median_ms"])
+                peak.append(d["peak"]["read_gbs"])
+                of_peak.append(d["of_peak"])
+                for q in quants:
+                    gguf = self.a.gguf / f"mamba2.{q}.gguf" if self.a.gguf else None
+                    if self.a.llama and gguf and gguf.exists():
+                        r = subprocess.run([self.a.llama / "build/bin/llama-bench", "-m", gguf, "-t", threads, "-p", "512", "-n", "32", "-r", "2", "-o", "json"], capture_output=True, text=True)
+                        if r.returncode:
+                            theirs.setdefault(q, {})["failed"] = f"exit code {r.returncode}"
+                            continue
+                        for t in json.loads(r.stdout):
+                            theirs.setdefault(q, {}).setdefault("prompt" if t["n_prompt"] else "decode", []).append(t["avg_ts"])
+            med = lambda d: {k: statistics.median(v) if isinstance(v, list) else v for k, v in d.items()}
+            result[fmt] = {"ssdc": med(ours), "llama": {q: med(v) for q, v in theirs.items()}, "bytes": dec.stat().st_size,
+                           "read_gbs": statistics.median(peak), "of_peak": statistics.median(of_peak)}
+            say(fmt, result[fmt])
+        return result
+
+    def scan(self):
+        """The kernels of package ssd, conv and selscan, beside ggml's."""
+        a, b = [], []
+        for _ in range(self.a.rounds):
+            a.append(lines(out(self.kernels, "-only", "scan", "-threads", self.a.threads)))
+            if self.ggml:
+                b.append(lines(out(self.ggml, self.a.threads)))
+        return {"ssdc": merge(a), "ggml": merge(b) if b else {}}
+
+    def matmul(self):
+        """Products, beside OpenBLAS, oneDNN and ONNX Runtime through numpy, torch and onnxruntime."""
+        peers = {}
+        for peer in ("numpy", "torch", "onnxruntime"):
+            if subprocess.run([sys.executable, "-c", f"import {peer}"], capture_output=True).returncode == 0:
+                peers[peer] = []
+        ours, peaks = [], []
+        env = dict(os.environ, OPENBLAS_NUM_THREADS=str(self.a.threads), OMP_NUM_THREADS=str(self.a.threads))
+        for _ in range(self.a.rounds):
+            ours.append(lines(out(self.kernels, "-only", "matmul", "-threads", self.a.threads, "-seconds", "0.15")))
+            peaks.append(lines(out(self.kernels, "-only", "peak", "-threads", self.a.threads))["peak"])
+            for peer in peers:
+                peers[peer].append(lines(out(sys.executable, ROOT / "bench/matmul_peer.py", peer, self.a.threads, env=env)))
+        return {"ssdc": merge(ours), "peak": {k: max(p[k] for p in peaks) for k in peaks[0]}} | {p: merge(r) for p, r in peers.items()}
+
+    def quality(self):
+        """Logits of all formats against float32 on the stored prompt, whose model has random weights."""
+        result, exact = {}, None
+        import numpy as np
+        ids = np.load(self.a.models / "mamba2_130m_prefill" / "inputs.npz")["input_ids"]
+        for fmt in FORMATS:
+            path = self.work / f"all.{fmt}.ssda"
+            if not path.exists():
+                out(self.ssdc, "compile", self.a.models / "mamba2_130m_prefill" / "model.onnx", "-o", path, "--weights", fmt)
+            logits = self.work / "logits.npy"
+            out(self.ssdc, "run", path, "-i", self.a.models / "mamba2_130m_prefill" / "inputs.npz", "-o", f"logits={logits}")
+            x = np.load(logits)[0].astype(np.float64)
+            if exact is None:
+                exact = x
+            log = lambda v: v - v.max(-1, keepdims=True) - np.log(np.exp(v - v.max(-1, keepdims=True)).sum(-1, keepdims=True))
+            p, q = log(exact), log(x)
+            # Perplexity of tokens drawn by the float32 model itself.
+            rng = np.random.default_rng(1)
+            drawn = np.array([rng.choice(p.shape[1], p=np.exp(r)) for r in p])
+            rows = np.arange(len(drawn))
+            result[fmt] = {"error": float(np.linalg.norm(x - exact) / np.linalg.norm(exact)), "kl": float((np.exp(p) * (p - q)).sum(-1).mean()),
+                           "top1": float((x.argmax(-1) == exact.argmax(-1)).mean()), "perplexity": float(np.exp(-q[rows, drawn].mean())), "bytes": path.stat().st_size}
+            say(fmt, result[fmt])
+        return result
+
+    def curve(self):
+        """Tokens per second and peak memory against the length of the prompt."""
+        result = {}
+        path = self.artifact("prefill", "f32")
+        for length in self.a.lengths:
+            r = json.loads(out(self.ssdc, "bench", path, "--threads", self.a.threads, "--runs", "2" if length > 4096 else "4", "--shape", f"sequence={length}", "--json"))
+            result[str(length)] = {"tokens_s": length * 1e3 / r["median_ms"], "peak_mb": memory(self, path, length)}
+            say(length, result[str(length)])
+        return result
+
+
+def memory(b: "Bench", path, length) -> float:
+    """Peak memory of a process that opens the model and runs it once, in MiB, weights included."""
+    with tempfile.TemporaryDirectory() as d:
+        log = pathlib.Path(d) / "log"
+        subprocess.run(["/usr/bin/env", "python3", "-c",
+                        "import resource,subprocess,sys;subprocess.run(sys.argv[2:],check=True,stdout=subprocess.DEVNULL);open(sys.argv[1],'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024))",
+                        log, b.ssdc, "run", path, "--random", "--no-verify", "--shape", f"sequence={length}", "--threads", str(b.a.threads)], check=True)
+        return float(log.read_text())
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--models", type=pathlib.Path, help="folder of make_fixtures.py --full")
+    p.add_argument("--llama", type=pathlib.Path, help="llama.cpp, built in its folder build")
+    p.add_argument("--gguf", type=pathlib.Path, help="folder of mamba2.{f32,bf16,f16,Q8_0,Q4_0,Q4_K_M}.gguf of the 130m shape")
+    p.add_argument("--parts", default="quality,models,scan,matmul,curve")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--formats", type=lambda s: s.split(","), default=list(FORMATS), help="weights of the part models; the others keep their numbers")
+    p.add_argument("--lengths", type=lambda s: [int(x) for x in s.split(",")], default=[512, 2048, 8192])
+    p.add_argument("--work", help="folder for programs and artifacts, kept")
+    a = p.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    b = Bench(a)
+    parts = [] if a.parts == "none" else a.parts.split(",")
+    if parts:
+        b.build()
+    for part in parts:
+        say("measuring", part)
+        before = os.getloadavg()[0]
+        data = getattr(b, part)()
+        if part in ("models", "curve"):
+            data = results.get(part, {}).get("data", {}) | data
+        r = {"data": data, "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"), "threads": a.threads,
+             "rounds": a.rounds, "machine": machine(), "load": [before, os.getloadavg()[0]]}
+        results[part] = r
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    import page
+    page.write(ROOT, results, chart)
+
+
+def machine() -> str:
+    model = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
+    flags = next(l for l in open("/proc/cpuinfo") if l.startswith("flags"))
+    kinds = [f for f in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if f in flags.split()]
+    return f"{model}, {os.cpu_count()} processors ({' '.join(kinds)}), Linux {platform.release().split('-')[0]}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Writes docs/performance.md and its plots from the numbers of mamba.py."""
+
+HEAD = """# Performance
+
+Written by `bench/mamba.py`; no number here was put in by hand. How to run it: [bench/README.md](../bench/README.md).
+Every part was measured in rounds in which ssdc and its peers took turns; the tables give the median of the rounds' medians.
+Compare numbers of one table only: the parts were measured at different times, on a virtual machine whose neighbours are felt.
+"""
+
+
+def note(p):
+    return (f"\n{p['when']}, {p['machine']}, {p['threads']} threads, {p['rounds']} rounds; "
+            f"load average {p['load'][0]:.1f} before, {p['load'][1]:.1f} after.\n")
+
+
+def table(head, rows):
+    out = ["| " + " | ".join(head) + " |", "| --- " + "| ---: " * (len(head) - 1) + "|"]
+    return "\n".join(out + ["| " + " | ".join(r) + " |" for r in rows]) + "\n"
+
+
+def ms(seconds):
+    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
+
+
+def ratio(a, b):
+    return f"{a / b:.2f}"
+
+
+def models(p):
+    rows, notes = [], []
+    for fmt, r in p["data"].items():
+        ran = {q: v for q, v in r["llama"].items() if "decode" in v}
+        notes += [f"llama.cpp on {q}: {v['failed']}." for q, v in r["llama"].items() if "failed" in v]
+        best = {k: max(((v[k], q) for q, v in ran.items()), default=None) for k in ("prompt", "decode")}
+        cell = lambda k: [f"{r['ssdc'][k]:.0f}"] + ([f"{best[k][0]:.0f} ({best[k][1]})", ratio(r["ssdc"][k], best[k][0])] if best[k] else ["-", "-"])
+        rows.append([fmt] + cell("prompt") + cell("decode") + [f"{r['bytes'] / 2**20:.0f}", f"{100 * r['of_peak']:.0f}%"])
+    return ("\n## mamba2-130m, tokens per second\n\nRandom weights, 24 layers, vocabulary 50,288. Prompt: 512 tokens and the logits of the last; decode: one token, "
+            "state kept. llama.cpp: the fastest of its formats of that size (`llama-bench -p 512 -n 32`).\n\n" +
+            table(["weights", "prompt: ssdc", "llama.cpp", "times", "decode: ssdc", "llama.cpp", "times", "artifact MiB", "decode, share of measured peak"], rows) +
+            "\nThe last column is the time that a decode step would take at the machine's measured peaks (reads of memory, for nearly all of it) over the time it takes; "
+            "more than 100% means that weights stayed in a cache that other programs left alone.\n" + "".join(f"\n{n}\n" for n in notes) + note(p))
+
+
+def quality(p):
+    rows = [[f, f"{r['bytes'] / 2**20:.0f}", f"{r['error']:.2g}", f"{r['kl']:.2g}", f"{100 * r['top1']:.1f}%", f"{r['perplexity']:.4g}"] for f, r in p["data"].items()]
+    return ("\n## What narrower weights cost\n\nThe same model and 300 random tokens, all logits against those of float32: relative error by norm, "
+            "mean Kullback-Leibler divergence of the next token's distribution, how often the most likely token is the same, and the perplexity of tokens that the "
+            "float32 model drew. Random weights have no structure that training would give them, and their logits lie close together: this says how far "
+            "the arithmetic strays, not what a trained model loses.\n\n" +
+            table(["weights", "artifact MiB", "error", "KL", "same first", "perplexity"], rows) + note(p))
+
+
+NAMES = {"ssd L=1": "SSD, one token", "ssd L=512": "SSD, 512 tokens", "ssd L=2048": "SSD, 2048 tokens", "conv L=2048": "causal convolution, 1792 channels, 2048 tokens (ssdc: with bias and SiLU)",
+         "selective scan L=2048": "selective scan, 1536 channels, state 16, 2048 tokens (ssdc: decay with exp)", "copy of the state": "copying the state, 24 x 64 x 128"}
+
+
+def scan(p):
+    a, b = p["data"]["ssdc"], p["data"]["ggml"]
+    rows = [[NAMES.get(c, c), ms(v["median"]), ms(v["best"])] + ([ms(b[c]["median"]), ms(b[c]["best"]), ratio(b[c]["median"], v["median"])] if c in b else ["-", "-", "-"]) for c, v in a.items()]
+    return ("\n## Scans and convolution\n\nMilliseconds, median and best; SSD with 24 heads of 64, state 128, one group, strong decays (A from -1 to -16) among them.\n\n" +
+            table(["kernel", "ssdc", "best", "ggml", "best", "times faster"], rows) + note(p))
+
+
+def matmul(p):
+    d, peak = p["data"], p["data"]["peak"]
+    peers = [k for k in d if k not in ("ssdc", "peak")]
+    label = {"numpy": "OpenBLAS (numpy)", "torch": "oneDNN (torch)", "onnxruntime": "ONNX Runtime"}
+
+    def rate(case, t):
+        m, n, k = map(int, case.split()[-1].split("x"))
+        return 2 * m * n * k / t / 1e9
+
+    text = ("\n## Products\n\nGFLOP/s of C[M,N] = A[M,K] B[K,N], weights packed beforehand where a library can. "
+            f"Peak on registers: {peak['f32'] / 1e9:.0f} GFLOP/s in f32, {peak['bf16'] / 1e9:.0f} in bf16, {peak['int8'] / 1e9:.0f} GOP/s in int8; {peak['read'] / 1e9:.1f} GB/s read from memory.\n\n")
+    rows = []
+    for case, v in d["ssdc"].items():
+        if not case.startswith("matmul f32"):
+            continue
+        mine = rate(case, v["median"])
+        others = [rate(case, d[q][case]["median"]) if case in d[q] else None for q in peers]
+        best = max([o for o in others if o], default=None)
+        rows.append([case.split()[-1], f"{mine:.0f}"] + [f"{o:.0f}" if o else "-" for o in others] + [ratio(mine, best) if best else "-", f"{100 * mine * 1e9 / peak['f32']:.0f}%"])
+    text += table(["f32, M x N x K", "ssdc"] + [label[q] for q in peers] + ["of the best peer", "of peak"], rows)
+    rows = []
+    for case in d["ssdc"]:
+        if not case.startswith("matmul bf16"):
+            continue
+        size = case.split()[-1]
+        get = lambda f: f"{rate(case, d['ssdc'][f'matmul {f} {size}']['median']):.0f}"
+        torch = d.get("torch", {}).get(case)
+        rows.append([size, get("bf16"), f"{rate(case, torch['median']):.0f}" if torch else "-", get("int8"), get("int4")])
+    text += "\n" + table(["M x N x K", "bf16: ssdc", "oneDNN (torch)", "int8: ssdc", "int4: ssdc"], rows)
+    return text + note(p)
+
+
+def curve(p):
+    rows = [[f"{int(l):,}", f"{r['tokens_s']:.0f}", f"{r['peak_mb']:.0f}"] for l, r in sorted(p["data"].items(), key=lambda x: int(x[0]))]
+    return ("\n## Length\n\nA prompt of the same model in float32, run in segments that carry the state. Memory is the peak of the process, weights and inputs included.\n\n" +
+            table(["tokens", "tokens/s", "peak MiB"], rows) + "\n![tokens per second against length](tokens.svg)\n![memory against length](memory.svg)\n" + note(p))
+
+
+PARTS = [("models", models), ("quality", quality), ("curve", curve), ("scan", scan), ("matmul", matmul)]
+
+
+def write(root, results, chart):
+    docs = root / "docs"
+    docs.mkdir(exist_ok=True)
+    (docs / "performance.md").write_text(HEAD + "".join(f(results[name]) for name, f in PARTS if name in results))
+    if "curve" in results:
+        c = sorted((int(l), r) for l, r in results["curve"]["data"].items())
+        lengths = [l for l, _ in c]
+        (docs / "tokens.svg").write_text(chart("mamba2-130m, f32: tokens per second", "prompt, tokens", "tokens/s", {"ssdc": [(l, r["tokens_s"]) for l, r in c]}, lengths))
+        (docs / "memory.svg").write_text(chart("mamba2-130m, f32: peak memory", "prompt, tokens", "MiB", {"ssdc": [(l, r["peak_mb"]) for l, r in c]}, lengths))
+    if "matmul" in results:
+        d = results["matmul"]["data"]
+        peak = d["peak"]
+        sizes = {"f32": 4, "bf16": 2, "int8": 1, "int4": 0.5625}
+        series = {}
+        for case, v in d["ssdc"].items():
+            _, f, size = case.split()
+            m, n, k = map(int, size.split("x"))
+            ops = 2 * m * n * k
+            series.setdefault(f, []).append((ops / (sizes[f] * n * k + 4 * m * (n + k)), ops / v["median"] / 1e9))
+        for f in series:
+            series[f].sort()
+        lo, hi = min(x for s in series.values() for x, _ in s), max(x for s in series.values() for x, _ in s)
+        for f in ("f32", "bf16", "int8"):
+            xs = [lo * (hi / lo) ** (i / 40) for i in range(41)]
+            series[f"{f}: peak and memory (limit)"] = [(x, min(peak[f], x * peak["read"]) / 1e9) for x in xs]
+        (docs / "roofline.svg").write_text(chart("Products of mamba2-130m on the roofline", "operations per byte of weights and activations", "GFLOP/s", series))
+        with open(docs / "performance.md", "a") as f:
+            f.write("\n![products on the roofline](roofline.svg)\n")
