@@ -230,8 +230,11 @@ func (r *region) concrete(t *ops.Table, size graph.Bindings, shrink map[int64]in
 			v.Const, v.Known = c, nil
 			continue
 		}
-		v.Const = b.constant(v.Const)
-		v.Type = graph.TypeOf(v.Const)
+		c := b.constant(v.Const)
+		if c.Len() < v.Const.Len() && !repeats(v.Const, c) {
+			return nil, fmt.Errorf("a constant %s does not fit in %s: its parts differ", v.Const.TypeString(), c.TypeString())
+		}
+		v.Const, v.Type = c, graph.TypeOf(c)
 	}
 	g.Walk(func(n *graph.Node) {
 		if n.Op.Is("", "ConstantOfShape") && !n.Attrs.Has("value") { // its default is a float32 zero
@@ -345,6 +348,33 @@ func (b *binder) constant(t *tensor.Tensor) *tensor.Tensor {
 		}
 	}
 	return c
+}
+
+// repeats reports whether t is what c, the first elements of it along each
+// axis, shows: that along the axes that were cut all elements are equal. Two
+// constants that differ further back must not pass for one.
+func repeats(t, c *tensor.Tensor) bool {
+	idx := make([]int, len(t.Shape))
+	for i := range t.Len() {
+		at := 0
+		for a, n := range c.Shape {
+			k := idx[a]
+			if n < t.Shape[a] {
+				k = 0
+			}
+			at = at*n + k
+		}
+		if t.At(i) != c.At(at) {
+			return false
+		}
+		for a := len(idx) - 1; a >= 0; a-- {
+			if idx[a]++; idx[a] < t.Shape[a] {
+				break
+			}
+			idx[a] = 0
+		}
+	}
+	return true
 }
 
 func widen(t graph.Type) graph.Type {

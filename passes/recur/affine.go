@@ -71,7 +71,10 @@ func (p *splitter) split(v *graph.Value) (linearForm, error) {
 		return f, err
 	case "Neg":
 		f, err := p.split(n.In[0])
-		return p.add(linearForm{a: make([]*lift.Seq, len(p.group))}, f, true, v.Type.DType), err
+		if err != nil {
+			return f, err
+		}
+		return p.add(linearForm{a: make([]*lift.Seq, len(p.group))}, f, true, v.Type.DType), nil
 	case "Mul":
 		for i, u := range n.In {
 			if p.r.need(u)&p.mask == 0 {

@@ -3,8 +3,10 @@ package recur
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
 	"github.com/ssdc-go/ssdc/passes/layout"
@@ -130,6 +132,11 @@ func (r *rolled) attempt(c *passes.Context, g *graph.Graph, way specialisation) 
 	if err := certify.Rewrite(c, r.op+" ("+r.rule+")", cl); err != nil {
 		return used, err
 	}
+	for i, v := range cl.Old {
+		if !v.Type.Equal(cl.New[i].Type) { // a length that only running told is known now
+			return used, ops.InferGraph(c.Table, g)
+		}
+	}
 	for _, f := range done[1:] {
 		c.Done(f.op+" ("+r.rule+")", f.new[0], "certified in float64")
 	}
@@ -203,7 +210,7 @@ func (r *rolled) claim(rec *recurrence, params bool) (*certify.Claim, error) {
 		if new == nil || rec.b.Err != nil {
 			return rec.b.Err
 		}
-		if old.Type.DType != new.Type.DType || old.Type.Ranked() && old.Type.Rank() != new.Type.Rank() {
+		if !sameType(old.Type, new.Type) {
 			return fmt.Errorf("%q is %s, its form over whole sequences %s", old.Name, old.Type, new.Type)
 		}
 		cl.Old, cl.New = append(cl.Old, old), append(cl.New, new)
@@ -266,6 +273,25 @@ func (r *rolled) claim(rec *recurrence, params bool) (*certify.Claim, error) {
 	}
 	r.inputs(rec, cl, params)
 	return cl, rec.b.Err
+}
+
+// sameType allows a replacement to know lengths that the original did not.
+func sameType(old, new graph.Type) bool {
+	if old.DType != new.DType || !new.Ranked() {
+		return false
+	}
+	if !old.Ranked() {
+		return true
+	}
+	if old.Rank() != new.Rank() {
+		return false
+	}
+	for i, d := range old.Shape {
+		if d != new.Shape[i] && !strings.Contains(d.String(), "?") {
+			return false
+		}
+	}
+	return true
 }
 
 // inputs says where the check begins: at what the body reads from outside,

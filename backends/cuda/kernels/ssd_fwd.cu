@@ -27,9 +27,8 @@
 #include "emulate/device.h"
 #else
 #include "tensorcore.cuh"
-#ifndef SSDC_DEVICE_ONLY  // without the launches below: ssd_entry.cu
+
 #include <cuda_runtime.h>
-#endif
 #endif
 
 extern __shared__ unsigned char raw_shared[];
@@ -647,7 +646,7 @@ template <class T, int N> __global__ void __launch_bounds__(256) ssd_step(const 
 
 #include "ssd_split.cuh"
 
-#if !defined(SSDC_EMULATE) && !defined(SSDC_DEVICE_ONLY)
+#ifndef SSDC_EMULATE
 namespace {
 
 int multiprocessors() {
@@ -747,4 +746,4 @@ extern "C" int ssdc_ssd_step(const ssdc_ssd *p, void *stream) {
   cudaStream_t s = static_cast<cudaStream_t>(stream);
   return p->type == SSDC_BF16 ? step<__nv_bfloat16>(*p, s) : step<__half>(*p, s);
 }
-#endif  // neither emulated nor for the device only
+#endif  // SSDC_EMULATE
