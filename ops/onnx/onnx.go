@@ -28,7 +28,7 @@ func families() []func() []*ops.Op {
 		scatterRows, padRows, expandRows, whereRows, rangeRows, constantRows, cumulativeRows,
 		triluRows, sequenceRows, controlRows, topkRows, nonzeroRows, onehotRows, uniqueRows,
 		spacedepthRows, reverseRows, optionalRows, resizeRows,
-		stringRows, tfidfRows, cropRows,
+		stringRows, tfidfRows, cropRows, imageDecoderRows,
 		// Other times and domains.
 		legacyRows, previewRows, optimizerRows,
 	}
