@@ -1,7 +1,7 @@
-// Package picture decodes images to RGB bytes for ONNX's ImageDecoder: PNG, JPEG
-// and GIF by the standard library, BMP, TIFF (uncompressed) and portable maps
-// here. JPEG's chroma is interpolated as that operator prescribes; its inverse
-// cosine transform is the standard library's and may differ by one from others'.
+// Package picture decodes images to RGB bytes for ONNX's ImageDecoder: PNG, GIF
+// and progressive JPEG by the standard library, BMP, TIFF (uncompressed) and portable maps
+// here, and baseline JPEG too, because that operator prescribes its samples to
+// the bit.
 package picture
 
 import (
@@ -43,6 +43,11 @@ func Decode(b []byte) (*RGB, error) {
 		return decodePNM(b)
 	case bytes.HasPrefix(b, []byte("II*\x00")), bytes.HasPrefix(b, []byte("MM\x00*")):
 		return decodeTIFF(b)
+	}
+	if bytes.HasPrefix(b, []byte("\xff\xd8")) {
+		if p, err := decodeJPEG(b); err != errOther {
+			return p, err
+		}
 	}
 	c, _, err := image.DecodeConfig(bytes.NewReader(b))
 	if err != nil {
