@@ -78,6 +78,10 @@ func (r *reach) see(n *graph.Node) {
 		r.value = math.Max(r.value, float64(n.Attrs.Float("alpha", 1)))
 		return
 	case "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "Min", "Max", "Mod", "Clip":
+	case "Div": // of positions: steps in it are as far apart as the divisor
+		if n.In[0].Type.DType.IsFloat() {
+			return
+		}
 	default:
 		return
 	}

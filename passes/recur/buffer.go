@@ -103,7 +103,7 @@ func feeds(m, n *graph.Node) bool {
 	return false
 }
 
-// indexIn finds the step's number among what v is made from.
+// indexIn finds the step's number among what an index is put together from.
 func (r *recurrence) indexIn(v *graph.Value, depth int) *lift.Affine {
 	if v == nil || depth == 0 || !r.lift.Inside(v) {
 		return nil
@@ -117,8 +117,8 @@ func (r *recurrence) indexIn(v *graph.Value, depth int) *lift.Affine {
 	if w := lift.Source(v); w != v {
 		return r.indexIn(w, depth-1)
 	}
-	if v.Def == nil || v.Def.Op.Is("", "Shape") {
-		return nil
+	if v.Def == nil || !layout.Is(v.Def) && !isOp(v.Def, "Concat", "Add", "Mul", "Cast") {
+		return nil // arithmetic that may bend the line somewhere
 	}
 	for _, u := range v.Def.In {
 		if a := r.indexIn(u, depth-1); a != nil {
