@@ -16,7 +16,7 @@ func init() { // a literal would be an initialisation cycle through the rewriter
 	rules = map[string][]rewriteFn{
 		"Identity":        {input},
 		"Dropout":         {dropout},
-		"Cast":            {castNoop},
+		"Cast":            {castNoop, castBack},
 		"CastLike":        {castNoop},
 		"Reshape":         {sameShape, reshapeBack, reshapeReshape},
 		"Flatten":         {sameShape, reshapeBack},
@@ -43,6 +43,7 @@ func init() { // a literal would be an initialisation cycle through the rewriter
 	for _, name := range []string{"Exp", "Log", "Neg", "Sigmoid", "Tanh", "Softplus", "Sqrt", "Reciprocal", "Abs", "Relu", "Erf", "Max", "Min", "Pow", "Not", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Swish", "Gelu", "HardSwish"} {
 		rules[name] = append(rules[name], shrinkBroadcast)
 	}
+	rules["Neg"] = append([]rewriteFn{negNeg}, rules["Neg"]...)
 	rules["Clip"] = append(rules["Clip"], shrinkBroadcast)
 	rules["Cast"] = append(rules["Cast"], shrinkBroadcast)
 }
@@ -63,6 +64,29 @@ func dropout(_ *rewriter, n *graph.Node) *graph.Value {
 func castNoop(_ *rewriter, n *graph.Node) *graph.Value {
 	if n.In[0].Type.DType == n.Out[0].Type.DType {
 		return n.In[0]
+	}
+	return nil
+}
+
+// castBack removes a cast to a wider float type and back.
+func castBack(_ *rewriter, n *graph.Node) *graph.Value {
+	d := n.In[0].Def
+	if d == nil || !d.Op.Is("", "Cast") {
+		return nil
+	}
+	from, mid := d.In[0].Type.DType, n.In[0].Type.DType
+	wider := mid == tensor.Float64 && (from == tensor.Float32 || from == tensor.Float16 || from == tensor.BFloat16) ||
+		mid == tensor.Float32 && (from == tensor.Float16 || from == tensor.BFloat16)
+	if !wider || n.Out[0].Type.DType != from {
+		return nil
+	}
+	return d.In[0]
+}
+
+// negNeg removes a sign that is changed twice.
+func negNeg(_ *rewriter, n *graph.Node) *graph.Value {
+	if d := n.In[0].Def; d != nil && d.Op.Is("", "Neg") {
+		return d.In[0]
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func unrolled(c *passes.Context, g *graph.Graph) error {
 		}
 		if err == nil {
 			err = rolledUp(c, g, l)
-		} else if !roll.Telling(err) {
+		} else if !roll.Telling(err) && (err == roll.ErrParallel || !col.Chained()) {
 			continue // values that only stand side by side
 		}
 		if err != nil {
