@@ -65,6 +65,9 @@ func (r *rewriter) graph(g *graph.Graph) error {
 			if err := r.graph(b.Graph); err != nil {
 				return err
 			}
+			if err := b.Sort(); err != nil { // n is inferred again, body in order
+				return err
+			}
 		}
 		r.g = g
 		if unused(n) {

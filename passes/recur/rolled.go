@@ -127,6 +127,9 @@ func (r *rolled) attempt(c *passes.Context, g *graph.Graph, way specialisation) 
 	if rec.b.Err != nil {
 		return used, rec.b.Err
 	}
+	if len(done) == 0 {
+		return used, fmt.Errorf("nothing that is used needs a state: this is no recurrence")
+	}
 	r.op = done[0].op
 	deepen(cl, rec.scans, rec.loop.Length, g.Nodes[before:])
 	if err := certify.Rewrite(c, r.op+" ("+r.rule+")", cl); err != nil {

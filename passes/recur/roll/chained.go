@@ -7,6 +7,9 @@ import "github.com/ssdc-go/ssdc/graph"
 // just read from a sequence. Such a collection looks like a recurrence even
 // when its steps could not be folded.
 func (c *Collector) Chained() bool {
+	if _, ok := readOf(c.Elems[0]); ok && len(c.Elems) == 2 {
+		return false // a number and its successor: a tree of partial sums has many
+	}
 	return chained(c.Elems) || chained(reversed(c.Elems))
 }
 
