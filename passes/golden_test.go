@@ -25,6 +25,7 @@ import (
 	"github.com/ssdc-go/ssdc/passes/legalize"
 	"github.com/ssdc-go/ssdc/passes/lengths"
 	"github.com/ssdc-go/ssdc/passes/narrow"
+	"github.com/ssdc-go/ssdc/passes/quant"
 	"github.com/ssdc-go/ssdc/passes/recur"
 )
 
@@ -36,12 +37,14 @@ var chains = map[string]passes.Pipeline{
 	"expand":      {expand.Pass},
 	"lengths":     {lengths.Pass},
 	"half":        {half.Pass},
+	"quant":       {quant.Pass},
 	"canon":       {canon.Pass},
 	"recur":       {canon.Pass, recur.Pass},
 	"absorb":      {canon.Pass, recur.Absorb},
 	"fuse-conv":   {canon.Pass, fuse.Conv},
 	"fuse-norm":   {canon.Pass, fuse.Norm},
 	"fuse-linear": {canon.Pass, fuse.Projection},
+	"fuse-conv2d": {canon.Pass, fuse.Image},
 	"narrow":      {canon.Pass, narrow.Pass},
 	"named":       {canon.Pass, recur.Named},
 

@@ -21,6 +21,7 @@ import (
 	"github.com/ssdc-go/ssdc/passes/half"
 	"github.com/ssdc-go/ssdc/passes/lengths"
 	"github.com/ssdc-go/ssdc/passes/narrow"
+	"github.com/ssdc-go/ssdc/passes/quant"
 	"github.com/ssdc-go/ssdc/passes/recur"
 	"github.com/ssdc-go/ssdc/plugin"
 )
@@ -43,6 +44,7 @@ var Passes = []*passes.Pass{
 	expand.Pass,
 	lengths.Pass,
 	half.Pass,
+	quant.Pass,
 	canon.Pass,
 	recur.Named,
 	recur.Pass,
@@ -50,6 +52,7 @@ var Passes = []*passes.Pass{
 	fuse.Conv,
 	fuse.Norm,
 	fuse.Projection,
+	fuse.Image,
 	narrow.Pass,
 	canon.Cleanup,
 }

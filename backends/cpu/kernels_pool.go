@@ -5,8 +5,10 @@ import (
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu/conv2d"
+	"github.com/ssdc-go/ssdc/backends/cpu/igemm"
 	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
 )
 
 // Poolings over one or two spatial axes, over all of them, and transposed
@@ -24,6 +26,9 @@ func poolKernels() []*Kernel {
 			if p < 0 {
 				return fmt.Errorf("padding is negative: %v", n.Attrs.Ints("pads"))
 			}
+		}
+		if n.Op.Name == "MaxPool" && isByte(n.In[0].Type.DType) {
+			return nil
 		}
 		return floats()(n, t)
 	}
@@ -85,6 +90,19 @@ func lowerPool(b *Bind, n *graph.Node) (Step, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if isByte(x.DType) { // bytes are exact in float32
+		in, out := b.Scratch(tensor.Float32, x.Len()), b.Scratch(tensor.Float32, y.Len())
+		signed, o := x.DType == tensor.Int8, outputOf(x.DType, 0)
+		widen := b.Split(x.Len(), lightGrain, func(lo, hi int) { igemm.Dequantize(in.F32[lo:hi], x.Raw[lo:hi], signed, 0, 1) })
+		narrow := b.Split(y.Len(), lightGrain, func(lo, hi int) { o.Quantize(y.Raw[lo:hi], out.F32[lo:hi], 1) })
+		return func() error {
+			if err := widen(); err != nil {
+				return err
+			}
+			c.Run(p, out.F32, in.F32)
+			return narrow()
+		}, nil
 	}
 	return func() error { c.Run(p, y.F32, x.F32); return nil }, nil
 }

@@ -54,14 +54,26 @@ func quantKernels() []*Kernel {
 		}
 	}
 	return []*Kernel{
-		{Op: onnxOp("QuantizeLinear", 10), Name: "bytes", Accepts: accept(0, 1), Lower: func(b *Bind, n *graph.Node) (Step, error) {
+		{Op: graph.OpID{Domain: "com.microsoft", Name: "QLinearAdd", Since: 1}, Name: "bytes", Accepts: acceptQLinearAdd, Lower: lowerQLinearAdd, Over: map[int][]int{0: {0, 3}}},
+		{Op: onnxOp("QuantizeLinear", 10), Name: "bytes", Accepts: accept(0, 1), Tile: tileBytes(func(b *Bind) func(lo, hi int) {
+			y, x, scale, zero := b.Out(0), b.In(0), b.In(1), b.In(2)
+			return func(lo, hi int) {
+				o := outputOf(y.DType, zeroAt(zero, 0))
+				o.Quantize(y.Raw[lo:hi], x.F32[lo:hi], scale.F32[0])
+			}
+		}), Lower: func(b *Bind, n *graph.Node) (Step, error) {
 			y, x, scale, zero := b.Out(0), b.In(0), b.In(1), b.In(2)
 			return scaled(b, n, x, scale, zero, func(i, lo, hi int) {
 				o := outputOf(y.DType, zeroAt(zero, i))
 				o.Quantize(y.Raw[lo:hi], x.F32[lo:hi], scale.F32[i])
 			})
 		}},
-		{Op: onnxOp("DequantizeLinear", 10), Name: "bytes", Accepts: accept(1, 0), Lower: func(b *Bind, n *graph.Node) (Step, error) {
+		{Op: onnxOp("DequantizeLinear", 10), Name: "bytes", Accepts: accept(1, 0), Tile: tileBytes(func(b *Bind) func(lo, hi int) {
+			y, x, scale, zero := b.Out(0), b.In(0), b.In(1), b.In(2)
+			return func(lo, hi int) {
+				igemm.Dequantize(y.F32[lo:hi], x.Raw[lo:hi], x.DType == tensor.Int8, zeroAt(zero, 0), scale.F32[0])
+			}
+		}), Lower: func(b *Bind, n *graph.Node) (Step, error) {
 			y, x, scale, zero := b.Out(0), b.In(0), b.In(1), b.In(2)
 			return scaled(b, n, x, scale, zero, func(i, lo, hi int) {
 				igemm.Dequantize(y.F32[lo:hi], x.Raw[lo:hi], x.DType == tensor.Int8, zeroAt(zero, i), scale.F32[i])
@@ -78,6 +90,16 @@ func quantKernels() []*Kernel {
 			}
 			return nil
 		}, Lower: lowerDynamicQuantize},
+	}
+}
+
+// tileBytes is a Tile for conversions with one scale.
+func tileBytes(f func(b *Bind) func(lo, hi int)) func(b *Bind, n *graph.Node) func(lo, hi int) {
+	return func(b *Bind, n *graph.Node) func(lo, hi int) {
+		if b.In(1).Len() != 1 || b.In(2) != nil && b.In(2).Len() != 1 || !b.In(0).Dense() {
+			return nil
+		}
+		return f(b)
 	}
 }
 
@@ -101,6 +123,33 @@ func scaled(b *Bind, n *graph.Node, x, scale, zero *Mem, f func(i, lo, hi int)) 
 		for i := lo; i < hi; i++ {
 			f(i%scale.Len(), i*inner, (i+1)*inner)
 		}
+	}), nil
+}
+
+// acceptQLinearAdd takes operands of one shape: passes/quant makes no others.
+func acceptQLinearAdd(n *graph.Node, _ backends.Target) error {
+	a, b := n.In[0].Type, n.In[3].Type
+	if !isByte(a.DType) || !a.Ranked() || !a.Equal(b) || n.Out[0].Type.DType != a.DType || n.Input(2) == nil || n.Input(5) == nil || n.Input(7) == nil {
+		return fmt.Errorf("operands are %s and %s", a, b)
+	}
+	return nil
+}
+
+func lowerQLinearAdd(b *Bind, n *graph.Node) (Step, error) {
+	y, x, sx, zx, w, sw, zw, sy, zy := b.Out(0), b.In(0), b.In(1), b.In(2), b.In(3), b.In(4), b.In(5), b.In(6), b.In(7)
+	for _, m := range []*Mem{sx, zx, sw, zw, sy, zy} {
+		if m.Len() != 1 {
+			return nil, ErrFallback
+		}
+	}
+	if x.Len() != y.Len() || w.Len() != y.Len() {
+		return nil, ErrFallback
+	}
+	return b.Split(y.Len(), lightGrain, func(lo, hi int) {
+		o := outputOf(y.DType, zeroAt(zy, 0))
+		rx, rw := sx.F32[0]/sy.F32[0], sw.F32[0]/sy.F32[0]
+		rest := float32(zeroAt(zy, 0)) - (rx*float32(zeroAt(zx, 0)) + rw*float32(zeroAt(zw, 0)))
+		o.Add(y.Raw[lo:hi], x.Raw[lo:hi], w.Raw[lo:hi], x.DType == tensor.Int8, rx, rw, rest)
 	}), nil
 }
 

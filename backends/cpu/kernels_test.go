@@ -86,9 +86,12 @@ func TestKernelsOnShapes(t *testing.T) {
 		{onnxOp("QLinearMatMul", 10), "quads", nil, []*tensor.Tensor{bytes(u8, 5, 40), step, zu, bytes(i8, 40, 50), step, zi, one, zu}, 1},
 		{onnxOp("QLinearConv", 10), "filters", attrs{"pads": ints(1, 1, 1, 1), "strides": ints(2, 1)}, []*tensor.Tensor{bytes(u8, 2, 5, 11, 13), step, zu, bytes(i8, 7, 5, 3, 3), positive(7), none, one, zu, whole(7)}, 1},
 		{onnxOp("QLinearConv", 10), "filters", attrs{"kernel_shape": ints(1, 1)}, []*tensor.Tensor{bytes(i8, 1, 6, 8, 8), step, zi, bytes(i8, 7, 6, 1, 1), step, tensor.Scalar(int8(0)), one, zi}, 1},
+		{onnxOp("MaxPool", 12), "planes", attrs{"kernel_shape": ints(3, 3), "strides": ints(2, 2), "pads": ints(1, 1, 1, 1)}, []*tensor.Tensor{bytes(i8, 2, 3, 12, 9)}, 1},
+		{graph.OpID{Domain: "com.microsoft", Name: "QLinearAdd", Since: 1}, "bytes", nil, []*tensor.Tensor{bytes(u8, 2, 300), step, zu, bytes(u8, 2, 300), positive(1), zu, step, zu}, 1},
+		{graph.OpID{Domain: "com.microsoft", Name: "FusedConv", Since: 1}, "filters", attrs{"pads": ints(1, 1, 1, 1), "activation": "Clip", "activation_params": []float32{0, 6}}, []*tensor.Tensor{f(2, 5, 9, 8), f(6, 5, 3, 3), f(6), f(2, 6, 9, 8)}, 1},
 		{onnxOp("QLinearConv", 10), "filters", attrs{"group": int64(7), "pads": ints(1, 1, 1, 1)}, []*tensor.Tensor{bytes(u8, 2, 7, 9, 8), step, zu, bytes(i8, 7, 1, 3, 3), positive(7), none, one, zu, whole(7)}, 1},
 	} {
-		quantised := strings.Contains(c.op.Name, "Q") || c.op.Name == "MatMulInteger"
+		quantised := strings.Contains(c.op.Name, "Q") || c.op.Name == "MaxPool" || c.op.Name == "MatMulInteger"
 		for _, constant := range []bool{true, false} {
 			if c.op.Name == "QLinearConv" && !constant {
 				continue // bytes to convolve with are constants

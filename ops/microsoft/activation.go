@@ -69,7 +69,7 @@ func (x *expansion) activate(y *graph.Value, params []float32) *graph.Value {
 	switch name {
 	case "":
 		return y
-	case "Relu", "Sigmoid", "Tanh", "Softplus":
+	case "Relu", "Sigmoid", "Tanh", "Softplus", "HardSwish", "Swish": // the last two are what passes/fuse adds
 		return x.op(name, y)
 	case "LeakyRelu":
 		return x.with(name, graph.Attrs{"alpha": at(0, 0.01)}, y)
@@ -78,6 +78,6 @@ func (x *expansion) activate(y *graph.Value, params []float32) *graph.Value {
 	case "Clip":
 		return x.op(name, y, x.like(y, float64(at(0, -3.4028234663852886e38))), x.like(y, float64(at(1, 3.4028234663852886e38))))
 	}
-	x.fail("attribute activation is %q, want Relu, LeakyRelu, Sigmoid, HardSigmoid, Tanh, Softplus or Clip", name)
+	x.fail("attribute activation is %q, want Relu, LeakyRelu, Sigmoid, HardSigmoid, Tanh, Softplus, HardSwish, Swish or Clip", name)
 	return nil
 }

@@ -90,9 +90,17 @@ func fillPlanes[T float32 | uint8](p *planes, s *Shape, dst, src []T, padding T)
 				to = max(from, min(p.pitch, ceilDiv(s.In[1]-shift, step)))
 			}
 			repeat(row[:from], padding)
-			if step == 1 {
+			switch {
+			case step == 1:
 				copy(row[from:to], line[from+shift:])
-			} else {
+			case step == 2 && from < to: // the usual stride, without checks
+				part := row[from:to]
+				in := line[from*2+shift:]
+				in = in[:2*len(part)-1]
+				for q := range part {
+					part[q] = in[2*q]
+				}
+			default:
 				for q := from; q < to; q++ {
 					row[q] = line[q*step+shift]
 				}

@@ -196,7 +196,7 @@ type QuantDepthwise struct {
 
 type quantPlanes struct {
 	image, plane, sum []float32
-	whole             []int32
+	bytes             []uint8
 }
 
 // MaxExact is the largest window that QuantDepthwise takes.
@@ -216,7 +216,7 @@ func NewQuantDepthwise(s Shape, workers int) (*QuantDepthwise, error) {
 		if !d.planes.direct {
 			w.plane = make([]float32, d.planes.channel())
 		}
-		w.sum, w.whole = make([]float32, s.Out[0]*d.planes.pitch), make([]int32, s.Out[1])
+		w.sum, w.bytes = make([]float32, chunk), make([]uint8, s.Out[0]*d.planes.pitch)
 	}
 	d.task = quantDepthwiseTask{d}
 	return d, nil
@@ -252,19 +252,29 @@ func (d quantDepthwiseTask) Do(worker, i int) {
 	for m := range s.Cout {
 		ch := i%s.Groups*s.Cout + m
 		w := d.args.W[ch*len(d.taps):][:len(d.taps)]
+		dst := d.args.Y[(i*s.Cout+m)*pixels:][:pixels]
+		out := ws.bytes
+		if pitch == s.Out[1] {
+			out = dst
+		}
+		// Whole numbers of this size are exact in float32, and adding the bias
+		// rounds as converting the sum would.
+		o := d.args.Out
 		for lo := 0; lo < total; lo += chunk {
 			hi := min(lo+chunk, total)
-			clear(ws.sum[lo:hi])
+			sum := ws.sum[:hi-lo]
+			clear(sum)
 			for t, base := range d.taps {
-				vec.Axpy(ws.sum[lo:hi], ws.plane[int(base)+lo:int(base)+hi], float32(int8(w[t])))
+				vec.Axpy(sum, ws.plane[int(base)+lo:int(base)+hi], float32(int8(w[t])))
 			}
+			vec.AddS(sum, sum, float32(d.args.Add[ch]))
+			vec.MulS(sum, sum, d.args.Scale[ch])
+			o.Quantize(out[lo:hi], sum, 1)
 		}
-		for y := range s.Out[0] {
-			row := ws.sum[y*pitch:][:s.Out[1]]
-			for x, v := range row {
-				ws.whole[x] = int32(v)
+		if pitch != s.Out[1] {
+			for y := range s.Out[0] {
+				copy(dst[y*s.Out[1]:][:s.Out[1]], out[y*pitch:])
 			}
-			d.args.Out.Requantize(d.args.Y[(i*s.Cout+m)*pixels+y*s.Out[1]:][:s.Out[1]], ws.whole, d.args.Add[ch], d.args.Scale[ch])
 		}
 	}
 }
