@@ -26,7 +26,8 @@ func conv2dKernels() []*Kernel {
 	contrib := graph.OpID{Domain: "com.microsoft", Name: "FusedConv", Since: 1}
 	return []*Kernel{
 		{Op: onnxOp("Conv", 1), Name: "filters", Accepts: plain, Pack: packFilters, Lower: lowerConv},
-		{Op: contrib, Name: "filters", Accepts: fused, Pack: packFilters, Lower: lowerConv, Over: map[int][]int{0: {3}}},
+		// The residual is read last: its memory is not the result's.
+		{Op: contrib, Name: "filters", Accepts: fused, Pack: packFilters, Lower: lowerConv},
 	}
 }
 
