@@ -43,7 +43,7 @@ type Options struct {
 	// Level 1 is the default; use NoOpt for none, where every operator of the
 	// file runs as it stands.
 	NoOpt bool
-	// Target is the backend: "cpu" (default) or "ref".
+	// Target is the backend: "cpu" (default), "cuda" or "ref".
 	Target string
 	// Threads of the CPU backend; 0 means one per processor.
 	Threads int
@@ -58,6 +58,8 @@ type Options struct {
 	// against underflow, but not the same one: Mamba's cumulative-sum trick with
 	// its 1e-12. Each leaves a remark.
 	Inexact bool
+	// Settings are the backend's own, by name: {"compute": "bf16"} for cuda.
+	Settings map[string]string
 	// Symbols fixes symbolic lengths of the inputs: {"batch": 1}.
 	Symbols map[string]int64
 	// States pairs recurrent inputs with the outputs that replace them. Nil
@@ -149,6 +151,7 @@ func BuildWith(ctx context.Context, set *plugin.Set, path string, o Options) (*C
 	}
 	g := c.Source.Graph
 	t := backends.Target{Name: o.Target, Threads: o.Threads, States: o.States}
+	t.Options = o.Settings
 	if o.Weights != "f32" {
 		t.Weights = o.Weights
 	}

@@ -114,3 +114,10 @@ type Cost struct {
 	Bytes  int64  // read and written
 	Format string // of the weights, which decides what the arithmetic may reach
 }
+
+// StateKeeper is a Session whose state lives on a device. With KeepStates(true), Run leaves the outputs of state pairs
+// there unless the caller gives a tensor for them: the returned map lacks them. It saves copying the state down with
+// every step.
+type StateKeeper interface {
+	KeepStates(bool)
+}

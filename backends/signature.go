@@ -13,6 +13,12 @@ import (
 // declared types and returns the values of the symbols. An input may be nil
 // only when optional says so.
 func BindShapes(g *graph.Graph, in []*tensor.Tensor, optional func(i int) bool) (graph.Bindings, error) {
+	return BindShapesOf(g, in, optional, func(int) bool { return false })
+}
+
+// BindShapesOf is BindShapes where the contents of some inputs lie elsewhere, on a device: elsewhere says of which
+// only type and shape are given.
+func BindShapesOf(g *graph.Graph, in []*tensor.Tensor, optional, elsewhere func(i int) bool) (graph.Bindings, error) {
 	b := graph.Bindings{}
 	from := map[string]string{} // symbol -> the input axis that set it
 	for i, v := range g.Inputs {
@@ -32,7 +38,7 @@ func BindShapes(g *graph.Graph, in []*tensor.Tensor, optional func(i int) bool) 
 		if t.Rank() != v.Type.Rank() {
 			return nil, fmt.Errorf("input %q: expected %s, got %s", v.Name, v.Type, t.TypeString())
 		}
-		if n := t.Len(); t.DType != tensor.String && len(t.Data) != t.DType.Bytes(n) || t.DType == tensor.String && len(t.Strings) != n {
+		if n := t.Len(); !elsewhere(i) && (t.DType != tensor.String && len(t.Data) != t.DType.Bytes(n) || t.DType == tensor.String && len(t.Strings) != n) {
 			return nil, fmt.Errorf("input %q: the tensor says %s but holds %d bytes", v.Name, t.TypeString(), len(t.Data))
 		}
 		for a, d := range v.Type.Shape {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu"
+	"github.com/ssdc-go/ssdc/backends/cuda"
 	"github.com/ssdc-go/ssdc/backends/model"
 	"github.com/ssdc-go/ssdc/backends/ref"
 	"github.com/ssdc-go/ssdc/graph"
@@ -87,7 +88,7 @@ func Join(plugins ...Plugin) (*Set, error) {
 		}
 	}
 	s.CPU = cpu.New(t)
-	s.Registry.Backends = []backends.Backend{s.CPU, ref.New(t)}
+	s.Registry.Backends = []backends.Backend{s.CPU, ref.New(t), cuda.New(t)}
 	for _, p := range plugins {
 		s.Registry.Plugins = append(s.Registry.Plugins, p.Name)
 		if err := s.CPU.Add("plugin "+p.Name, p.Kernels...); err != nil {

@@ -11,7 +11,8 @@ import torch
 HERE = pathlib.Path(__file__).parent
 DEADLINE = 465  # seconds of this program
 # Stage and its limit in seconds. Checks come before times.
-STAGES = [("ceilings", 60), ("check_wgmma", 120), ("time_wgmma", 60), ("check_mma", 120), ("time_mma", 60),
+STAGES = [("ceilings", 60), ("check_backend", 100), ("check_models", 150), ("check_command", 60), ("time_model", 120),
+          ("check_wgmma", 120), ("time_wgmma", 60), ("check_mma", 120), ("time_mma", 60),
           ("check_split", 60), ("time_split", 60), ("check_rest", 60), ("time_mamba", 150), ("time_step", 90), ("time_lengths", 100), ("time_fla", 90)]
 
 
@@ -45,6 +46,9 @@ def table(rows):
             wrong = f" first wrong {r['first_wrong']} share {r['wrong_share']:.3f}" if "first_wrong" in r else ""
             again = "" if r.get("repeatable", True) else " NOT REPEATABLE"
             print(f"  {'ok ' if r['ok'] else 'BAD'} y {r['y']:.1e} state {r['state']:.1e} {r['check']}{wrong}{again}")
+    for r in rows:
+        if "tests" in r:
+            print(f"  {'ok ' if r['ok'] else 'BAD'} {r['tests']}: {r['passed']} passed, {len(r['failed'])} failed {' '.join(r['failed'])}, {r['skipped']} skipped")
     print("\ntimes (median of device events)")
     for r in rows:
         if "seconds" in r:

@@ -1,7 +1,12 @@
 """One stage of bench/gpu, named on the command line; each runs in a process of its own, so that a
 fault in one leaves the others alone. Results go to standard output, one JSON object a line."""
 import json
+import os
+import pathlib
+import re
+import subprocess
 import sys
+import tempfile
 import time
 
 import torch
@@ -248,6 +253,82 @@ def time_fla():
     v, g = (t["x"] * t["dt"][..., None]).to(t["x"].dtype), t["dt"] * t["A"]
     s = ssd.median_time(lambda i: chunk_simple_gla(q, k, v, g=g, scale=1.0, output_final_state=True), 9)
     report(work="fla simple GLA (B and C repeated per head)", **SHAPE, seconds=s, tbytes=ssd_bytes(**SHAPE) / s / 1e12)
+
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAMS = pathlib.Path(os.environ.get("SSDC_PROGRAMS", "/nonexistent"))  # ssdc, cuda.test, ssdc.test, model
+
+
+def program(name):
+    """The path of a program of this repository, or nothing after a row that says it is missing."""
+    if (PROGRAMS / name).exists():
+        return str(PROGRAMS / name)
+    report(peer=name, missing="no Go here and SSDC_PROGRAMS names no folder that has it")
+
+
+def go_tests(name, pattern, limit):
+    path = program(name)
+    if not path:
+        return
+    p = subprocess.run([path, "-test.v", f"-test.run={pattern}", f"-test.timeout={limit}s"], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    passed = len(re.findall(r"^ *--- PASS", p.stdout, re.M))
+    failed = re.findall(r"^ *--- FAIL: (\S+)", p.stdout, re.M)
+    skipped = len(re.findall(r"^ *--- SKIP", p.stdout, re.M))
+    print(p.stdout[-20000:] if failed else "", flush=True)
+    report(tests=f"{name} {pattern}", passed=passed, failed=failed[:20], skipped=skipped, ok=p.returncode == 0 and passed > 0)
+
+
+def check_backend():
+    """Every operator's cases, products, sessions: the Go tests of backends/cuda on this device."""
+    go_tests("cuda.test", ".", 100)
+
+
+def check_models():
+    """Every export of testdata/models against PyTorch in float64; states carried, cloned, saved."""
+    go_tests("ssdc.test", "CUDA", 150)
+
+
+def check_command():
+    """ssdc compile --target cuda, then ssdc run, against --target ref."""
+    import numpy as np
+    ssdc = program("ssdc")
+    if not ssdc:
+        return
+    print(subprocess.run([ssdc, "backends"], text=True, capture_output=True).stdout, flush=True)
+    for model in ("mamba2_dynamo_dyn_prefill_cache_g2", "mamba2_ts_dyn_decode_g8", "mamba1_dynamo_dynbatch_prefill", "loop_block_mamba2"):
+        folder = ROOT / "testdata/models" / model
+        with tempfile.TemporaryDirectory() as tmp:
+            got = {}
+            for target in ("ref", "cuda"):
+                art, out = f"{tmp}/{target}.ssda", f"{tmp}/{target}.npz"
+                for command in ([ssdc, "compile", str(folder / "model.onnx"), "-o", art, "--target", target, "--no-state"],
+                                [ssdc, "run", art, "--input", str(folder / "inputs.npz"), "--output", out]):
+                    p = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                    if p.returncode:
+                        report(tests=" ".join(command[:2]) + f" {model} --target {target}", passed=0, failed=[p.stdout[-300:]], skipped=0, ok=False)
+                        break
+                else:
+                    got[target] = dict(np.load(out))
+            if len(got) == 2:
+                worst = max(float(np.linalg.norm((got["cuda"][k] - v).astype(np.float64)) / max(np.linalg.norm(v.astype(np.float64)), 1e-30)) for k, v in got["ref"].items())
+                report(tests=f"ssdc run {model}: cuda against ref, distance {worst:.1e}", passed=1, failed=[], skipped=0, ok=worst < 1e-5)
+
+
+def time_model():
+    """mamba2-2.7b's shapes with random weights, from package cuda: a prompt and decode steps."""
+    model = program("model")
+    if not model:
+        return
+    for args in (["-batch", "1"], ["-batch", "8"], ["-batch", "64"], ["-batch", "8", "-prompt", "4096"],
+                 ["-batch", "8", "-blas", "off"], ["-batch", "8", "-prompt", "4096", "-blas", "off", "-repeat", "3"], ["-batch", "1", "-dtype", "float"]):
+        p = subprocess.run([model, *args, "-profile"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        print(" ".join(args), p.stderr, flush=True)
+        if p.returncode:
+            report(peer="model " + " ".join(args), missing=p.stderr.strip().splitlines()[-1])
+        for line in p.stdout.splitlines():
+            row = json.loads(line)
+            blas = "cuBLASLt" if row["blas"] == "on" else "own products"
+            report(**dict(row, work=f"{row['work']}, {blas}"))
 
 
 def one_call(path, heads):

@@ -363,7 +363,7 @@ func TestBackends(t *testing.T) {
 		t.Errorf("backends prints\n%s", out)
 	}
 	var rows []map[string]string
-	if err := json.Unmarshal([]byte(must(t, "backends", "--json")), &rows); err != nil || len(rows) != 2 || rows[0]["name"] != "cpu" {
+	if err := json.Unmarshal([]byte(must(t, "backends", "--json")), &rows); err != nil || len(rows) != 3 || rows[0]["name"] != "cpu" {
 		t.Errorf("backends --json: %v %v", rows, err)
 	}
 }

@@ -36,11 +36,13 @@ type compileFlags struct {
 	require  []string
 	printIR  string
 	changed  bool
+	settings []string
 }
 
 func (f *compileFlags) add(c *cobra.Command) {
 	f.addPasses(c)
 	c.Flags().StringVar(&f.target, "target", "cpu", "`BACKEND` to compile for (see ssdc backends)")
+	c.Flags().StringArrayVar(&f.settings, "set", nil, "`KEY=VALUE` for the backend, as in compute=bf16 for cuda; may repeat")
 }
 
 // addPasses adds the flags of reading a model and running passes.
@@ -129,6 +131,16 @@ func (a *app) options(f *compileFlags, p *progress) (ssdc.Options, error) {
 			return o, runner.Usagef("--state %q: want IN=OUT", s)
 		}
 		o.States = append(o.States, backends.StatePair{In: in, Out: out})
+	}
+	for _, s := range f.settings {
+		k, v, ok := strings.Cut(s, "=")
+		if !ok {
+			return o, runner.Usagef("--set %q: want KEY=VALUE, as in compute=bf16", s)
+		}
+		if o.Settings == nil {
+			o.Settings = map[string]string{}
+		}
+		o.Settings[k] = v
 	}
 	for _, s := range f.require {
 		name, n, ok := strings.Cut(s, "=")

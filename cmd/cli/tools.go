@@ -10,6 +10,7 @@ import (
 
 	"github.com/ssdc-go/ssdc"
 	"github.com/ssdc-go/ssdc/backends/cpu/isa"
+	"github.com/ssdc-go/ssdc/backends/cuda"
 	"github.com/ssdc-go/ssdc/cmd/runner"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/internal/wholefile"
@@ -37,6 +38,8 @@ func (a *app) backendsCommand() *cobra.Command {
 					r.Found = fmt.Sprintf("%s kernels, %d threads", isa.Current(), runtime.GOMAXPROCS(0))
 				case "ref":
 					r.Found = "every operator by its definition; slow"
+				case "cuda":
+					r.Found = cuda.Describe()
 				}
 				rows = append(rows, r)
 			}

@@ -34,6 +34,7 @@ struct ssdc_ssd {
   float dt_low, dt_high; // clamp after softplus
 };
 
+#ifndef SSDC_DEVICE_ONLY
 // Bytes of device memory that a forward call can use to share its chunks evenly among the
 // multiprocessors. One workspace serves one call at a time.
 long long ssdc_ssd_workspace(void);
@@ -52,6 +53,7 @@ int ssdc_ssd_forward_split(const struct ssdc_ssd *arguments, int path, int segme
 // One step (length 1) that updates the state in place: h0 is read, hT written, and
 // they may be the same memory.
 int ssdc_ssd_step(const struct ssdc_ssd *arguments, void *stream);
+#endif
 
 #ifdef __cplusplus
 }

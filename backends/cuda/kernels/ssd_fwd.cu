@@ -27,8 +27,9 @@
 #include "emulate/device.h"
 #else
 #include "tensorcore.cuh"
-
+#ifndef SSDC_DEVICE_ONLY  // without the launches below: ssd_entry.cu
 #include <cuda_runtime.h>
+#endif
 #endif
 
 extern __shared__ unsigned char raw_shared[];
@@ -646,7 +647,7 @@ template <class T, int N> __global__ void __launch_bounds__(256) ssd_step(const 
 
 #include "ssd_split.cuh"
 
-#ifndef SSDC_EMULATE
+#if !defined(SSDC_EMULATE) && !defined(SSDC_DEVICE_ONLY)
 namespace {
 
 int multiprocessors() {
@@ -746,4 +747,4 @@ extern "C" int ssdc_ssd_step(const ssdc_ssd *p, void *stream) {
   cudaStream_t s = static_cast<cudaStream_t>(stream);
   return p->type == SSDC_BF16 ? step<__nv_bfloat16>(*p, s) : step<__half>(*p, s);
 }
-#endif  // SSDC_EMULATE
+#endif  // neither emulated nor for the device only

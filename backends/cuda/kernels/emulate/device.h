@@ -10,21 +10,17 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <vector_types.h>
-#include <vector_functions.h>
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+#include <math.h>
 
-#undef __global__
-#undef __launch_bounds__
-#undef __grid_constant__
-#undef __shared__
-#undef __forceinline__
+#include "types.h"
+
+#define __device__
 #define __global__
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __shared__
 #define __forceinline__ inline
+#define __noinline__
 #define SSDC_WGMMA 1
 
 constexpr int kMaxThreads = 512;
@@ -52,6 +48,8 @@ template <class V> inline V from_lane(V v, int lane) {
 template <class V> inline V __shfl_sync(unsigned, V v, int lane) { return from_lane(v, lane); }
 template <class V> inline V __shfl_xor_sync(unsigned, V v, int mask) { return from_lane(v, lane_of() ^ mask); }
 template <class V> inline V __shfl_up_sync(unsigned, V v, int by) { return from_lane(v, lane_of() < by ? lane_of() : lane_of() - by); }
+inline float __int_as_float(int v) { float r; memcpy(&r, &v, 4); return r; }
+inline float __fdividef(float a, float b) { return a / b; }
 inline float __expf(float v) { return std::exp(v); }
 inline float exp2_fast(float v) { return std::exp2(v); }
 
@@ -63,22 +61,28 @@ inline uint32_t shared_address(const void *p) { return (uint32_t)((const unsigne
 inline unsigned char *at_shared(uint32_t a) { return raw_shared + a - kSharedOrigin; }
 
 // Copies land only when they are waited for, as late as a device may deliver them.
-struct Copy { uint32_t dst; const void *src; bool valid; };
-struct Copies { Copy list[512]; int n; };
+struct Copy { uint32_t dst; const void *src; bool valid; int group; };
+struct Copies { Copy list[512]; int n, group; };
 extern Copies copies[kMaxThreads];
 inline void copy16(uint32_t dst, const void *src, bool valid) {
   if (dst % 16 || (uintptr_t)src % 16) { fprintf(stderr, "misaligned copy\n"); abort(); }
   Copies &c = copies[threadIdx.x];
-  c.list[c.n++] = {dst, src, valid};
+  c.list[c.n++] = {dst, src, valid, c.group};
 }
-inline void copy_commit() {}
-inline void copy_wait_all() {
+inline void copy_commit() { copies[threadIdx.x].group++; }
+inline void copy_land(int groups) {  // those of groups before this one
   Copies &c = copies[threadIdx.x];
-  for (int i = 0; i < c.n; i++)
-    if (c.list[i].valid) memcpy(at_shared(c.list[i].dst), c.list[i].src, 16);
-    else memset(at_shared(c.list[i].dst), 0, 16);
-  c.n = 0;
+  int kept = 0;
+  for (int i = 0; i < c.n; i++) {
+    const Copy &x = c.list[i];
+    if (x.group >= groups) c.list[kept++] = x;
+    else if (x.valid) memcpy(at_shared(x.dst), x.src, 16);
+    else memset(at_shared(x.dst), 0, 16);
+  }
+  c.n = kept;
 }
+inline void copy_wait_all() { copy_land(1 << 30); }
+template <int Pending> inline void copy_wait_but() { copy_land(copies[threadIdx.x].group - Pending); }
 inline void fence_for_wgmma() {}
 inline void __threadfence() {}
 inline void announce(int *flag) { *flag = 1; }
@@ -93,6 +97,7 @@ inline float to_float(float v) { return v; }
 template <class T> inline T from_float(float v);
 template <> inline __nv_bfloat16 from_float<__nv_bfloat16>(float v) { return __float2bfloat16(v); }
 template <> inline __half from_float<__half>(float v) { return __float2half(v); }
+template <> inline float from_float<float>(float v) { return v; }
 template <class T> inline uint32_t pack(T, float lo, float hi) {
   T v[2] = {from_float<T>(lo), from_float<T>(hi)};
   uint32_t r;

@@ -1,71 +1,11 @@
 // Runs the forward kernels of ssd_fwd.cu on fibres and compares them with the recurrence in double.
-//   g++ -std=c++17 -O1 -w -DSSDC_EMULATE -I$CUDA/include -I.. emulate.cpp -o emulate && ./emulate
-#include <ucontext.h>
-#include <functional>
+//   g++ -std=c++17 -O1 -w -DSSDC_EMULATE emulate.cpp -o emulate && ./emulate
 #include <random>
 #include <vector>
 
 #include "../ssd_fwd.cu"
 
-unsigned char raw_shared[240 * 1024];
-Index threadIdx, blockIdx, blockDim, gridDim;
-unsigned char exchange[kMaxThreads][64];
-Copies copies[kMaxThreads];
-
-static ucontext_t scheduler, fibre[kMaxThreads];
-static bool finished[kMaxThreads];
-static int arrived[64], generation[64];
-static std::function<void()> body;
-
-void arrive_and_wait(int barrier, int threads) {
-  const int mine = generation[barrier], self = threadIdx.x;
-  if (++arrived[barrier] == threads) {
-    arrived[barrier] = 0;
-    generation[barrier]++;
-    return;
-  }
-  while (generation[barrier] == mine) {
-    swapcontext(&fibre[self], &scheduler);
-    threadIdx.x = self;
-  }
-}
-
-static void enter(int t) {
-  threadIdx.x = t;
-  body();
-  finished[t] = true;
-}
-
-static void launch(int blocks, int threads, std::function<void()> f, bool backwards = false) {
-  static std::vector<char> stacks((size_t)kMaxThreads << 16);
-  body = f;
-  blockDim.x = threads;
-  gridDim.x = blocks;
-  for (int b = 0; b < blocks; b++) {
-    blockIdx.x = backwards ? blocks - 1 - b : b;
-    for (unsigned i = 0; i < sizeof raw_shared; i += 2) raw_shared[i] = 0xC0, raw_shared[i + 1] = 0x7F;  // NaN
-    for (int t = 0; t < threads; t++) {
-      getcontext(&fibre[t]);
-      fibre[t].uc_stack.ss_sp = &stacks[(size_t)t << 16];
-      fibre[t].uc_stack.ss_size = 1 << 16;
-      fibre[t].uc_link = &scheduler;
-      finished[t] = false;
-      copies[t].n = 0;
-      makecontext(&fibre[t], (void (*)())enter, 1, t);
-    }
-    for (bool more = true; more;) {
-      more = false;
-      for (int i = 0; i < threads; i++) {
-        const int t = b % 2 ? threads - 1 - i : i;  // both orders
-        if (!finished[t]) {
-          more = true;
-          threadIdx.x = t;
-          swapcontext(&scheduler, &fibre[t]);
-        }
-      }
-    }
-  }
-}
+#include "fibres.h"
 
 template <class T> struct Case {
   int B, L, H, P, G, N;

@@ -1,0 +1,185 @@
+// A libcuda.so that runs the kernels on the processor: the driver's functions, as far as package driver calls them,
+// over fibres. It lets the whole backend be tested where there is no GPU.
+//   g++ -std=c++17 -O2 -w -fPIC -shared -DSSDC_EMULATE driver.cpp -o libcuda_emulated.so -ldl
+//
+// Memory is filled with NaN and ends at a page that must not be touched. SSDC_EMULATED_MEMORY bounds it, in bytes;
+// after SSDC_EMULATED_LAUNCHES launches the device is lost.
+#include <dlfcn.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <map>
+#include <string>
+
+#include "../attention.cu"
+#include "../conv.cu"
+#include "../elementwise.cu"
+#include "../move.cu"
+#include "../norm.cu"
+#include "../matmul.cu"
+#include "../scan.cu"
+#include "../ssd_entry.cu"
+
+#include "fibres.h"
+
+namespace {
+
+typedef unsigned long long Pointer;
+enum { kOk = 0, kInvalid = 1, kOutOfMemory = 2, kNotFound = 500, kLost = 719 };
+
+struct Function {
+  void (*run)(const void *);
+  int size;
+};
+struct Graph {
+  std::vector<std::function<int()>> steps;
+};
+struct Stream {
+  Graph *capture = nullptr;
+};
+
+std::map<Pointer, std::pair<void *, size_t>> allocations;
+size_t used;
+bool lost;
+void *self;
+
+long long setting(const char *name, long long otherwise) {
+  const char *v = getenv(name);
+  return v && *v ? atoll(v) : otherwise;
+}
+
+int submit(Stream *s, std::function<int()> f) {
+  if (lost) return kLost;
+  if (s && s->capture) {
+    s->capture->steps.push_back(f);
+    return kOk;
+  }
+  return f();
+}
+
+}  // namespace
+
+#define API extern "C" __attribute__((visibility("default"))) int
+
+API cuInit(unsigned) { return kOk; }
+API cuDriverGetVersion(int *v) { *v = 13000; return kOk; }
+API cuDeviceGetCount(int *n) { *n = 1; return kOk; }
+API cuDeviceGet(int *d, int) { *d = 0; return kOk; }
+API cuDeviceGetName(char *s, int n, int) { snprintf(s, n, "emulated"); return kOk; }
+API cuDeviceGetAttribute(int *v, int which, int) {
+  *v = which == 75 ? 8 : which == 76 ? 0 : which == 16 ? 2 : which == 97 ? 166912 : 0;
+  return kOk;
+}
+API cuDeviceTotalMem_v2(size_t *n, int) { *n = setting("SSDC_EMULATED_MEMORY", 8LL << 30); return kOk; }
+API cuMemGetInfo_v2(size_t *free, size_t *total) {
+  cuDeviceTotalMem_v2(total, 0);
+  *free = *total > used ? *total - used : 0;
+  return kOk;
+}
+API cuDevicePrimaryCtxRetain(void **c, int) {
+  *c = &allocations;
+  lost = false;
+  Dl_info info;
+  if (!self && dladdr((void *)cuInit, &info)) self = dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD);
+  return kOk;
+}
+API cuDevicePrimaryCtxRelease_v2(int) { return kOk; }
+API cuCtxSetCurrent(void *) { return kOk; }
+API cuModuleLoadData(void **m, const void *) { *m = &used; return kOk; }
+API cuModuleUnload(void *) { return kOk; }
+API cuModuleGetFunction(void **f, void *, const char *name) {
+  static std::map<std::string, Function> known;
+  Function &k = known[name];
+  if (!k.run) {
+    k.run = (void (*)(const void *))dlsym(self, name);
+    int *size = (int *)dlsym(self, (std::string(name) + "_size").c_str());
+    if (!k.run || !size) { known.erase(name); return kNotFound; }
+    k.size = *size;
+  }
+  *f = &k;
+  return kOk;
+}
+API cuModuleGetGlobal_v2(Pointer *p, size_t *n, void *, const char *name) {
+  void *v = dlsym(self, name);
+  if (!v) return kNotFound;
+  *p = (Pointer)v, *n = 4;
+  return kOk;
+}
+API cuFuncSetAttribute(void *, int, int) { return kOk; }
+API cuMemAlloc_v2(Pointer *p, size_t n) {
+  if (lost) return kLost;
+  size_t total;
+  cuDeviceTotalMem_v2(&total, 0);
+  if (used + n > total) return kOutOfMemory;
+  const size_t page = sysconf(_SC_PAGESIZE), kept = (n + 15) & ~15ULL, size = (kept + page - 1) / page * page + page;
+  char *base = (char *)mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED) return kOutOfMemory;
+  mprotect(base + size - page, page, PROT_NONE);
+  *p = (Pointer)(base + size - page - kept);
+  memset((void *)*p, 0xFF, kept);
+  allocations[*p] = {base, size};
+  used += n;
+  return kOk;
+}
+API cuMemFree_v2(Pointer p) {
+  auto it = allocations.find(p);
+  if (it == allocations.end()) return kInvalid;
+  munmap(it->second.first, it->second.second);
+  used -= std::min(used, it->second.second);
+  allocations.erase(it);
+  return kOk;
+}
+API cuMemAllocHost_v2(void **p, size_t n) { *p = malloc(n); return kOk; }
+API cuMemFreeHost(void *p) { free(p); return kOk; }
+API cuMemcpyHtoDAsync_v2(Pointer d, const void *s, size_t n, Stream *stream) {
+  return submit(stream, [=] { memcpy((void *)d, s, n); return 0; });
+}
+API cuMemcpyDtoHAsync_v2(void *d, Pointer s, size_t n, Stream *stream) {
+  return submit(stream, [=] { memcpy(d, (void *)s, n); return 0; });
+}
+API cuMemcpyDtoDAsync_v2(Pointer d, Pointer s, size_t n, Stream *stream) {
+  return submit(stream, [=] { memcpy((void *)d, (void *)s, n); return 0; });
+}
+API cuMemsetD8Async(Pointer d, unsigned char v, size_t n, Stream *stream) {
+  return submit(stream, [=] { memset((void *)d, v, n); return 0; });
+}
+API cuStreamCreate(Stream **s, unsigned) { *s = new Stream; return kOk; }
+API cuStreamDestroy_v2(Stream *s) { delete s; return kOk; }
+API cuStreamSynchronize(Stream *) { return lost ? kLost : kOk; }
+API cuStreamBeginCapture_v2(Stream *s, int) { s->capture = new Graph; return kOk; }
+API cuStreamEndCapture(Stream *s, Graph **g) { *g = s->capture; s->capture = nullptr; return kOk; }
+API cuGraphInstantiateWithFlags(Graph **e, Graph *g, unsigned long long) { *e = new Graph(*g); return kOk; }
+API cuGraphLaunch(Graph *g, Stream *) {
+  for (auto &f : g->steps)
+    if (int e = lost ? kLost : f()) return e;
+  return kOk;
+}
+API cuGraphDestroy(Graph *g) { delete g; return kOk; }
+API cuGraphExecDestroy(Graph *g) { delete g; return kOk; }
+API cuEventCreate(int **e, unsigned) { *e = new int; return kOk; }
+API cuEventDestroy_v2(int *e) { delete e; return kOk; }
+API cuEventRecord(int *, Stream *) { return kOk; }
+API cuEventSynchronize(int *) { return kOk; }
+API cuEventElapsedTime(float *ms, int *, int *) { *ms = 0; return kOk; }
+API cuLaunchKernel(Function *f, unsigned x, unsigned, unsigned, unsigned threads, unsigned, unsigned, unsigned shared, Stream *s, void **params, void **) {
+  if (!x || threads > kMaxThreads || shared + kSharedOrigin > sizeof raw_shared) return kInvalid;
+  static long long launches;
+  const long long most = setting("SSDC_EMULATED_LAUNCHES", -1);
+  if (most >= 0 && launches++ >= most) lost = true;
+  if (most < 0) launches = 0;
+  std::string bytes((const char *)params[0], f->size);
+  return submit(s, [=] {
+    alignas(16) unsigned char copy[8192];
+    memcpy(copy, bytes.data(), bytes.size());
+    launch(x, threads, [&] { f->run(copy); });
+    return 0;
+  });
+}
+API cuGetErrorName(int e, const char **s) {
+  *s = e == kOutOfMemory ? "CUDA_ERROR_OUT_OF_MEMORY" : e == kLost ? "CUDA_ERROR_LAUNCH_FAILED" : e == kNotFound ? "CUDA_ERROR_NOT_FOUND" : "CUDA_ERROR_INVALID_VALUE";
+  return kOk;
+}
+API cuGetErrorString(int e, const char **s) {
+  *s = e == kOutOfMemory ? "out of memory" : e == kLost ? "unspecified launch failure" : "invalid argument";
+  return kOk;
+}

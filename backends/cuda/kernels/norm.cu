@@ -1,0 +1,176 @@
+// Rows: normalisations, softmax, reductions. A block takes a row; sums are in f32.
+#include "device.cuh"
+
+namespace {
+
+struct Norm {
+  Tensor x, z, weight, bias, y;  // z, weight and bias may be null
+  int64 rows, cols;              // cols: of the group that is normalised
+  int64 x_stride, z_stride;      // elements between rows of `width`
+  int64 width;                   // elements of a row of x; groups of cols in it
+  int64 mean;                    // subtract the mean: layer normalisation
+  int64 after;                   // gate after the normalisation
+  float epsilon;
+  int fours;                     // rows and their parts allow four neighbours at once
+};
+
+__device__ __forceinline__ float4 over(float4 a, float4 b) { return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w); }
+__device__ __forceinline__ float4 gate(float4 z) { return make_float4(silu_fast(z.x), silu_fast(z.y), silu_fast(z.z), silu_fast(z.w)); }
+
+// norm_rows for rows that allow it.
+__device__ __forceinline__ void norm_fours(const Norm &p, float *shared, int64 x0, int64 z0, int64 y0, int64 w0) {
+  float4 *row = reinterpret_cast<float4 *>(shared + 32);
+  const int fours = (int)p.cols / 4;
+  float sum = 0;
+#pragma unroll 4
+  for (int i = threadIdx.x; i < fours; i += blockDim.x) {
+    float4 v = loadf4(p.x, x0 + 4 * i);
+    if (p.z.data && !p.after) v = over(v, gate(loadf4(p.z, z0 + 4 * i)));
+    row[i] = v;
+    sum += p.mean ? v.x + v.y + v.z + v.w : v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+  }
+  sum = over_block<false>(sum, shared) / (4 * fours);
+  float mean = 0;
+  if (p.mean) {
+    mean = sum, sum = 0;
+    for (int i = threadIdx.x; i < fours; i += blockDim.x) {
+      const float4 v = row[i];
+      sum += (v.x - mean) * (v.x - mean) + (v.y - mean) * (v.y - mean) + (v.z - mean) * (v.z - mean) + (v.w - mean) * (v.w - mean);
+    }
+    sum = over_block<false>(sum, shared) / (4 * fours);
+  }
+  const float scale = 1.f / sqrtf(sum + p.epsilon);
+#pragma unroll 4
+  for (int i = threadIdx.x; i < fours; i += blockDim.x) {
+    float4 v = row[i];
+    v = make_float4((v.x - mean) * scale, (v.y - mean) * scale, (v.z - mean) * scale, (v.w - mean) * scale);
+    if (p.weight.data) v = over(v, loadf4(p.weight, w0 + 4 * i));
+    if (p.bias.data) {
+      const float4 b = loadf4(p.bias, w0 + 4 * i);
+      v = make_float4(v.x + b.x, v.y + b.y, v.z + b.z, v.w + b.w);
+    }
+    if (p.z.data && p.after) v = over(v, gate(loadf4(p.z, z0 + 4 * i)));
+    storef4(p.y.data, p.y.type, y0 + 4 * i, v);
+  }
+}
+
+}  // namespace
+
+SSDC_KERNEL(norm_rows, Norm, 512) {
+  SSDC_SHARED(float, shared);  // 32 + cols floats
+  float *row = shared + 32;
+  const int64 groups = p.width / p.cols, r = blockIdx.x / groups, g = blockIdx.x % groups;
+  const int64 x0 = r * p.x_stride + g * p.cols, z0 = r * p.z_stride + g * p.cols, y0 = r * p.width + g * p.cols, w0 = g * p.cols;
+  if (p.fours) return norm_fours(p, shared, x0, z0, y0, w0);
+  const int cols = (int)p.cols;
+  float sum = 0;
+  for (int i = threadIdx.x; i < cols; i += blockDim.x) {
+    float v = loadf(p.x, x0 + i);
+    if (p.z.data && !p.after) v *= silu_of(loadf(p.z, z0 + i));
+    row[i] = v;
+    sum += p.mean ? v : v * v;
+  }
+  sum = over_block<false>(sum, shared) / cols;
+  float mean = 0;
+  if (p.mean) {
+    mean = sum, sum = 0;
+    for (int i = threadIdx.x; i < cols; i += blockDim.x) sum += (row[i] - mean) * (row[i] - mean);
+    sum = over_block<false>(sum, shared) / cols;
+  }
+  const float scale = 1.f / sqrtf(sum + p.epsilon);
+  for (int i = threadIdx.x; i < cols; i += blockDim.x) {
+    float v = (row[i] - mean) * scale;
+    if (p.weight.data) v *= loadf(p.weight, w0 + i);
+    if (p.bias.data) v += loadf(p.bias, w0 + i);
+    if (p.z.data && p.after) v *= silu_of(loadf(p.z, z0 + i));
+    storef(p.y, y0 + i, v);
+  }
+}
+
+namespace {
+
+struct Softmax {
+  Tensor x, y;
+  int64 cols, log;
+};
+
+}  // namespace
+
+SSDC_KERNEL(softmax_rows, Softmax, 256) {
+  SSDC_SHARED(float, shared);
+  const int64 at = blockIdx.x * p.cols;
+  const float low = -__int_as_float(0x7f800000);
+  float most = low;
+  for (int64 i = threadIdx.x; i < p.cols; i += blockDim.x) most = fmaxf(most, loadf(p.x, at + i));
+  most = over_block<true>(most, shared);
+  float sum = 0;
+  for (int64 i = threadIdx.x; i < p.cols; i += blockDim.x) sum += expf(loadf(p.x, at + i) - most);
+  sum = over_block<false>(sum, shared);
+  const float shift = logf(sum), scale = 1.f / sum;
+  for (int64 i = threadIdx.x; i < p.cols; i += blockDim.x) {
+    const float v = loadf(p.x, at + i) - most;
+    storef(p.y, at + i, p.log ? v - shift : expf(v) * scale);
+  }
+}
+
+namespace {
+
+enum { kSum, kMean, kMaxOf, kMinOf, kProd, kSumSquare, kL2, kL1, kLogSum, kLogSumExp };
+
+// y[o, i] = over k of x[o, k, i]
+struct Reduce {
+  Tensor x, y;
+  int64 outer, length, inner, kind;
+};
+
+__device__ __forceinline__ float reduce_start(int kind) {
+  const float inf = __int_as_float(0x7f800000);
+  return kind == kMaxOf || kind == kLogSumExp ? -inf : kind == kMinOf ? inf : kind == kProd ? 1.f : 0.f;
+}
+__device__ __forceinline__ float reduce_join(int kind, float a, float b) {
+  switch (kind) {
+  case kMaxOf: return a != a || a > b ? a : b;
+  case kMinOf: return a != a || a < b ? a : b;
+  case kProd: return a * b;
+  case kLogSumExp: {
+    const float m = fmaxf(a, b);
+    return m - m != 0.f ? m : m + logf(expf(a - m) + expf(b - m));  // infinite or NaN as it is
+  }
+  }
+  return a + b;
+}
+__device__ __forceinline__ float reduce_term(int kind, float v) {
+  return kind == kSumSquare || kind == kL2 ? v * v : kind == kL1 ? fabsf(v) : v;
+}
+__device__ __forceinline__ float reduce_end(int kind, float v, int64 n) {
+  return kind == kMean ? v / n : kind == kL2 ? sqrtf(v) : kind == kLogSum ? logf(v) : v;
+}
+
+}  // namespace
+
+// The reduced axes are the last ones: a block takes a row.
+SSDC_KERNEL(reduce_rows, Reduce, 256) {
+  SSDC_SHARED(float, room);
+  const int kind = (int)p.kind;
+  const int64 at = blockIdx.x * p.length;
+  float v = reduce_start(kind);
+  for (int64 i = threadIdx.x; i < p.length; i += blockDim.x) v = reduce_join(kind, v, reduce_term(kind, loadf(p.x, at + i)));
+  for (int o = 16; o; o >>= 1) v = reduce_join(kind, v, __shfl_xor_sync(0xffffffffu, v, o));
+  if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = v;
+  __syncthreads();
+  if (threadIdx.x) return;
+  v = room[0];
+  for (int w = 1; w < (int)blockDim.x / 32; w++) v = reduce_join(kind, v, room[w]);
+  storef(p.y, blockIdx.x, reduce_end(kind, v, p.length));
+}
+
+// Axes behind the reduced ones: a thread takes one of their elements.
+SSDC_KERNEL(reduce_columns, Reduce, 256) {
+  const int64 at = (int64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (at >= p.outer * p.inner) return;
+  const int kind = (int)p.kind;
+  const int64 o = at / p.inner, i = at % p.inner;
+  float v = reduce_start(kind);
+  for (int64 k = 0; k < p.length; k++) v = reduce_join(kind, v, reduce_term(kind, loadf(p.x, (o * p.length + k) * p.inner + i)));
+  storef(p.y, at, reduce_end(kind, v, p.length));
+}

@@ -1,0 +1,124 @@
+package cuda
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+)
+
+// Attention without the matrix of scores: kernels/attention.cu.
+
+func attentionKernels() []*Kernel {
+	return []*Kernel{{
+		Op: onnxOp("Attention", 23), Name: "flash", Lower: lowerAttention,
+		Accepts: func(n *graph.Node, t backends.Target) error {
+			if n.Output(3) != nil && !n.Output(3).Unused() {
+				return fmt.Errorf("the scores are asked for")
+			}
+			if n.Input(6) != nil || n.Attrs.Int("left_window_size", -1) >= 0 || n.Attrs.Int("right_window_size", -1) >= 0 {
+				return fmt.Errorf("windows or padded lengths")
+			}
+			if m := n.Input(3); m != nil && m.Type.DType != tensor.Bool && !isReal(m.Type.DType) {
+				return fmt.Errorf("the mask is %s", m.Type)
+			}
+			return reals(0, 1, 2, 4, 5)(n, t)
+		},
+	}}
+}
+
+// heads sees m as [B,H,S,d].
+func heads(m *Mem, h int) *Mem {
+	if len(m.Shape) == 4 {
+		return m
+	}
+	if len(m.Shape) != 3 || h < 1 || m.Shape[2]%h != 0 {
+		return nil
+	}
+	d := m.Shape[2] / h
+	return m.view([]int{m.Shape[0], h, m.Shape[1], d}, []int{m.Strides[0], d * m.Strides[2], m.Strides[1], m.Strides[2]}, 0)
+}
+
+func lowerAttention(b *Bind, n *graph.Node) error {
+	counts := []int{int(n.Attrs.Int("q_num_heads", 0)), int(n.Attrs.Int("kv_num_heads", 0)), int(n.Attrs.Int("kv_num_heads", 0))}
+	qkv := make([]*Mem, 3)
+	for i := range qkv {
+		m, err := b.In(i)
+		if err != nil {
+			return err
+		}
+		if m.Strides[len(m.Shape)-1] != 1 {
+			if m, err = b.dense(m); err != nil {
+				return err
+			}
+		}
+		if qkv[i] = heads(m, counts[i]); qkv[i] == nil {
+			return ErrFallback
+		}
+	}
+	past := 0
+	for i, in := range []int{4, 5} { // the past goes before the new keys and values
+		if n.Input(in) == nil {
+			continue
+		}
+		old, err := b.In(in)
+		if err != nil {
+			return err
+		}
+		past = old.Shape[2]
+		all := b.Out(1 + i)
+		cur := qkv[1+i]
+		if all == nil {
+			all = b.Scratch(cur.DType, cur.Shape[0], cur.Shape[1], past+cur.Shape[2], cur.Shape[3])
+		}
+		if err := b.copy(all.view(old.Shape, all.Strides, 0), old); err != nil {
+			return err
+		}
+		if err := b.copy(all.view(cur.Shape, all.Strides, past*all.Strides[2]), cur); err != nil {
+			return err
+		}
+		qkv[1+i] = all
+	}
+	q, k, v := qkv[0], qkv[1], qkv[2]
+	if past == 0 {
+		for i, m := range []*Mem{k, v} {
+			if o := b.Out(1 + i); o != nil && n.Input(4+i) == nil {
+				if err := b.copy(o, m); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	y := heads(b.Out(0), counts[0])
+	B, H, S, D, KH, T, E := q.Shape[0], q.Shape[1], q.Shape[2], q.Shape[3], k.Shape[1], k.Shape[2], v.Shape[3]
+	if KH == 0 || H%KH != 0 || D > 256 || E > 256 || T == 0 {
+		return ErrFallback
+	}
+	mask, err := b.In(3)
+	if err != nil {
+		return err
+	}
+	ms := []int{0, 0, 0, 0}
+	if mask != nil {
+		if last := mask.Shape[len(mask.Shape)-1]; last != T && last != 1 {
+			return ErrFallback // shorter masks mean more than a broadcast
+		}
+		m := broadcastTo(mask, []int{B, H, S, T})
+		if m == nil {
+			return ErrFallback
+		}
+		mask, ms = m, m.Strides
+	}
+	scale := n.Attrs.Float("scale", 0)
+	if scale == 0 {
+		scale = float32(1 / math.Sqrt(float64(D)))
+	}
+	causal := int(n.Attrs.Int("is_causal", 0))
+	row := func(m *Mem) []int { return m.Strides[:3] }
+	p := (&params{}).tensor(q).tensor(k).tensor(v).tensor(y).tensor(mask).i64(B, H, KH, S, T, D, E)
+	p.i64(row(q)...).i64(row(k)...).i64(row(v)...).i64(row(y)...).i64(ms...).i64(causal, past).f32(scale, n.Attrs.Float("softcap", 0))
+	shared := (16*(D+1) + 32*(D+1) + 32*(E+1) + 16*32) * 4
+	return b.Launch("attention", "attention", B*H*ceilDiv(S, 16), 128, shared, p)
+}

@@ -1,0 +1,312 @@
+package cuda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/cuda/driver"
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/ops"
+)
+
+// random is a tensor of normal numbers, in any float type.
+func random(seed uint64, d tensor.DType, shape ...int) *tensor.Tensor {
+	r := rand.New(rand.NewPCG(seed, 7))
+	t := tensor.New(d, shape...)
+	for i := range t.Len() {
+		t.SetAt(i, r.NormFloat64())
+	}
+	return t
+}
+
+// runNode runs one node on the device and by definition in float64 on the same numbers.
+func runNode(t *testing.T, id graph.OpID, attrs graph.Attrs, in []*tensor.Tensor, nOut int, set map[string]string, konst func(i int, x *tensor.Tensor) bool) (worst float64, kernels []string) {
+	t.Helper()
+	needDevice(t)
+	table := opTable(t)
+	g, feeds, err := nodeGraph(table, id, attrs, in, nOut, konst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide := make([]*tensor.Tensor, len(in))
+	for i, x := range in {
+		if x != nil && x.DType.IsFloat() {
+			wide[i] = tensor.New(tensor.Float64, x.Shape...)
+			for j := range x.Len() {
+				wide[i].SetAt(j, x.At(j))
+			}
+		} else {
+			wide[i] = x
+		}
+	}
+	g2, _, err := nodeGraph(table, id, attrs, wide, nOut, func(int, *tensor.Tensor) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := ops.Eval(context.Background(), table, g2.Nodes[0], wide)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := open(t, g, backends.Target{Options: set})
+	s := session_(t, e)
+	s.Trace(func(st backends.StepTime) { kernels = append(kernels, st.Kernel) })
+	got, err := s.Run(context.Background(), feeds, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range g.Nodes[0].Out {
+		w := tensor.New(got[v.Name].DType, want[i].Shape...)
+		for j := range w.Len() {
+			w.SetAt(j, want[i].At(j))
+		}
+		d, err := distance(got[v.Name], w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		worst = max(worst, d)
+	}
+	return worst, kernels
+}
+
+func never(int, *tensor.Tensor) bool      { return false }
+func second(i int, _ *tensor.Tensor) bool { return i == 1 }
+
+// TestProducts: matrix products of 16-bit and 32-bit types, thin and thick, with lengths that fit no tile, against float64.
+func TestProducts(t *testing.T) {
+	for _, d := range []tensor.DType{tensor.BFloat16, tensor.Float16, tensor.Float32} {
+		for _, s := range [][3]int{{1, 40, 64}, {3, 17, 72}, {8, 33, 1032}, {11, 20, 136}, {16, 48, 264}, {17, 24, 40}, {130, 136, 200}, {5, 6, 7}, {70, 9, 33}} {
+			m, n, k := s[0], s[1], s[2]
+			t.Run(fmt.Sprintf("%v/%dx%dx%d", d, m, n, k), func(t *testing.T) {
+				for _, c := range []func(int, *tensor.Tensor) bool{second, never} {
+					in := []*tensor.Tensor{random(1, d, m, k), random(2, d, k, n), random(3, d, n), random(4, d, m, n)}
+					got, _ := runNode(t, ssmOp("Linear"), graph.Attrs{"activation": "silu"}, in, 1, map[string]string{"blas": "off"}, c)
+					// 16-bit results are rounded once; sums are f32.
+					if lim := map[tensor.DType]float64{tensor.BFloat16: 4e-3, tensor.Float16: 5e-4, tensor.Float32: 2e-6}[d]; !(got <= lim) {
+						t.Errorf("distance %.2e, at most %.0e", got, lim)
+					}
+				}
+			})
+		}
+		t.Run(fmt.Sprintf("%v/batches", d), func(t *testing.T) {
+			in := []*tensor.Tensor{random(1, d, 2, 3, 20, 16), random(2, d, 3, 16, 24)}
+			got, _ := runNode(t, onnxOp("MatMul", 13), nil, in, 1, nil, never)
+			if !(got <= 4e-3) {
+				t.Errorf("distance %.2e", got)
+			}
+		})
+	}
+}
+
+// TestSSDTensorCores: 16-bit operands take the fused kernel, whole and cut in time.
+func TestSSDTensorCores(t *testing.T) {
+	for _, d := range []tensor.DType{tensor.BFloat16, tensor.Float16} {
+		for _, c := range []struct {
+			B, L, H, P, G, N int
+			kernel           string
+		}{
+			{1, 70, 4, 64, 1, 128, "ssd"}, {2, 130, 2, 16, 2, 16, "ssd"}, {1, 1030, 1, 8, 1, 32, "ssd"}, {1, 1, 4, 64, 1, 128, "ssd"}, {1, 20, 2, 10, 1, 12, "ssd"},
+		} {
+			t.Run(fmt.Sprintf("%v/%+v", d, c), func(t *testing.T) {
+				dt := random(2, d, c.B, c.L, c.H)
+				A := random(3, tensor.Float32, c.H)
+				for i := range A.Len() {
+					A.SetAt(i, -1-A.At(i)*A.At(i))
+				}
+				in := []*tensor.Tensor{
+					random(1, d, c.B, c.L, c.H, c.P), dt, A, random(4, d, c.B, c.L, c.G, c.N), random(5, d, c.B, c.L, c.G, c.N), random(6, tensor.Float32, c.H), nil,
+					random(7, tensor.Float32, c.H), random(8, tensor.Float32, c.B, c.H, c.P, c.N),
+				}
+				got, kernels := runNode(t, ssmOp("SSD"), graph.Attrs{"dt_softplus": int64(1)}, in, 2, nil, func(i int, _ *tensor.Tensor) bool { return i == 2 || i == 5 || i == 7 })
+				if lim := map[tensor.DType]float64{tensor.BFloat16: 8e-3, tensor.Float16: 1.5e-3}[d]; !(got <= lim) {
+					t.Errorf("distance %.2e on %v, at most %.0e", got, kernels, lim)
+				}
+			})
+		}
+	}
+}
+
+// stepGraph is a decode step: a convolution with its state, a chain, a projection.
+func stepGraph(t testing.TB) (*graph.Graph, []backends.StatePair) {
+	g := graph.New("step")
+	x := g.AddInput("x", graph.T(tensor.Float32, graph.Sym("batch"), graph.D(1), graph.D(32)))
+	past := g.AddInput("past", graph.T(tensor.Float32, graph.Sym("batch"), graph.D(32), graph.D(3)))
+	conv := g.Add(ssmOp("CausalConv"), graph.Attrs{"activation": "silu"}, []*graph.Value{x, g.AddConst("w", random(1, tensor.Float32, 32, 4)), nil, past}, 2, "conv")
+	half := g.AddConst("half", tensor.From([]float32{0.5}))
+	a := g.Add(onnxOp("Mul", 14), nil, []*graph.Value{conv.Out[0], half}, 1, "a")
+	b := g.Add(onnxOp("Tanh", 13), nil, []*graph.Value{a.Out[0]}, 1, "b")
+	c := g.Add(onnxOp("Add", 14), nil, []*graph.Value{b.Out[0], x}, 1, "c")
+	y := g.Add(onnxOp("MatMul", 13), nil, []*graph.Value{c.Out[0], g.AddConst("p", random(2, tensor.Float32, 32, 48))}, 1, "y")
+	g.AddOutput(y.Out[0])
+	g.AddOutput(conv.Out[1])
+	if err := ops.InferGraph(opTable(t), g); err != nil {
+		t.Fatal(err)
+	}
+	return g, []backends.StatePair{{In: "past", Out: conv.Out[1].Name}}
+}
+
+// TestPlan: element-wise nodes join one launch, the state is updated in place, the second run is a graph, and other shapes
+// and sessions do not disturb each other.
+func TestPlan(t *testing.T) {
+	g, states := stepGraph(t)
+	e, _ := open(t, g, backends.Target{States: states})
+	s, other := session_(t, e), session_(t, e)
+	ctx := context.Background()
+	x := random(3, tensor.Float32, 2, 1, 32)
+	first, err := s.Run(ctx, map[string]*tensor.Tensor{"x": x}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.programs[0]
+	var names []string
+	for _, st := range p.steps {
+		names = append(names, st.kernel)
+	}
+	if got := strings.Join(names, " "); got != "conv chain gemm" {
+		t.Errorf("steps are %q, want conv chain gemm", got)
+	}
+	y1 := first["y"].Clone()
+	for range 3 {
+		if _, err := s.Run(ctx, map[string]*tensor.Tensor{"x": x}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.graph == nil {
+		t.Error("the program was not recorded as a graph")
+	}
+	same := func(what string, got map[string]*tensor.Tensor, want *tensor.Tensor) {
+		t.Helper()
+		if d, err := distance(got["y"], want); err != nil || d > 1e-6 {
+			t.Errorf("%s: distance %.2e %v", what, d, err)
+		}
+	}
+	got, err := other.Run(ctx, map[string]*tensor.Tensor{"x": x}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same("another session", got, y1)
+	if len(e.resident) != 2 {
+		t.Errorf("%d constants are on the device, want 2 for both sessions", len(e.resident))
+	}
+	s.Reset()
+	if got, err = s.Run(ctx, map[string]*tensor.Tensor{"x": x}, nil); err != nil {
+		t.Fatal(err)
+	}
+	same("after Reset", got, y1)
+	// A larger batch moves the arena and the state: what was recorded before must not be replayed.
+	s.Reset()
+	if _, err := s.Run(ctx, map[string]*tensor.Tensor{"x": random(4, tensor.Float32, 40, 1, 32)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Reset()
+	if got, err = s.Run(ctx, map[string]*tensor.Tensor{"x": x}, nil); err != nil {
+		t.Fatal(err)
+	}
+	same("after a larger batch", got, y1)
+	s.KeepStates(true)
+	if got, err = s.Run(ctx, map[string]*tensor.Tensor{"x": x}, nil); err != nil || got[states[0].Out] != nil || got["y"] == nil {
+		t.Errorf("KeepStates: %v, results %v", err, got)
+	}
+	for what, in := range map[string]map[string]*tensor.Tensor{
+		"missing":      {},
+		"no input":     {"x": x, "z": x},
+		"expected":     {"x": random(1, tensor.Float32, 2, 2, 32)},
+		"keeps; Reset": {"x": random(1, tensor.Float32, 3, 1, 32)},
+	} {
+		if _, err := s.Run(ctx, in, nil); err == nil || what != "keeps; Reset" && !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestFailures: no memory left and a lost device are errors that say so, on the emulated driver, which can be told to fail.
+func TestFailures(t *testing.T) {
+	needDevice(t)
+	if !strings.Contains(os.Getenv("SSDC_LIBCUDA"), "emulated") {
+		t.Skip("a real device does not fail on demand")
+	}
+	g, states := stepGraph(t)
+	e, _ := open(t, g, backends.Target{States: states})
+	ctx := context.Background()
+	x := map[string]*tensor.Tensor{"x": random(3, tensor.Float32, 1<<14, 1, 32)}
+	s := session_(t, e)
+	os.Setenv("SSDC_EMULATED_MEMORY", "1000000")
+	_, err := s.Run(ctx, x, nil)
+	os.Unsetenv("SSDC_EMULATED_MEMORY")
+	if !errors.Is(err, driver.ErrOutOfMemory) {
+		t.Errorf("out of memory: %v", err)
+	}
+	small := map[string]*tensor.Tensor{"x": random(3, tensor.Float32, 2, 1, 32)}
+	if _, err := s.Run(ctx, small, nil); err != nil {
+		t.Errorf("a smaller run after that: %v", err)
+	}
+	os.Setenv("SSDC_EMULATED_LAUNCHES", "0")
+	s = session_(t, e)
+	_, err = s.Run(ctx, small, nil)
+	os.Unsetenv("SSDC_EMULATED_LAUNCHES")
+	if !errors.Is(err, driver.ErrLost) || !strings.Contains(err.Error(), "open the model again") {
+		t.Errorf("lost device: %v", err)
+	}
+	if _, err := s.Run(ctx, small, nil); err == nil {
+		t.Error("the session runs on a lost device")
+	}
+}
+
+// TestOptions: options that mean nothing are errors of Compile.
+func TestOptions(t *testing.T) {
+	g, states := stepGraph(t)
+	for _, o := range []map[string]string{{"compute": "int3"}, {"blas": "maybe"}, {"device": "-1"}, {"speed": "high"}} {
+		if _, err := New(opTable(t)).Compile(g, backends.Target{States: states, Options: o}); err == nil {
+			t.Errorf("%v is accepted", o)
+		}
+	}
+}
+
+// TestGatherRange: an index out of range is an error, not a wrong row.
+func TestGatherRange(t *testing.T) {
+	table := opTable(t)
+	g, feeds, err := nodeGraph(table, onnxOp("Gather", 13), nil, []*tensor.Tensor{random(1, tensor.Float32, 5, 8), tensor.Ints(1, 5)}, 1, never)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := open(t, g, backends.Target{})
+	if _, err := session_(t, e).Run(context.Background(), feeds, nil); err == nil || !strings.Contains(err.Error(), "out of range") {
+		t.Errorf("index 5 of 5 rows: %v", err)
+	}
+}
+
+// TestReshaped: strided views under other shapes.
+func TestReshaped(t *testing.T) {
+	base := denseMem(tensor.Float32, []int{4, 6, 8})
+	base.root = &root{}
+	cut := base.view([]int{4, 6, 3}, base.Strides, 2)
+	if v := cut.reshaped([]int{24, 3}); v == nil || v.Strides[0] != 8 || v.Strides[1] != 1 {
+		t.Errorf("rows of a slice: %+v", v)
+	}
+	if v := cut.reshaped([]int{4, 18}); v != nil {
+		t.Errorf("a slice flattened: %+v", v)
+	}
+	if v := cut.reshaped([]int{2, 2, 6, 1, 3}); v == nil || v.Strides[0] != 96 || v.Strides[1] != 48 || v.Strides[4] != 1 {
+		t.Errorf("an axis cut in two: %+v", v)
+	}
+	swapped := base.view([]int{6, 4, 8}, []int{8, 48, 1}, 0)
+	if v := swapped.reshaped([]int{24, 8}); v != nil {
+		t.Errorf("exchanged axes joined: %+v", v)
+	}
+}
+
+// TestSplitChunks: few long sequences are cut, many are not.
+func TestSplitChunks(t *testing.T) {
+	if got := splitChunks(4096, 320, 132); got != 64 {
+		t.Errorf("320 sequences: segments of %d chunks, want all 64", got)
+	}
+	if got := splitChunks(1<<20, 40, 132); got >= 1<<14 || got < 1 {
+		t.Errorf("40 sequences of a million: segments of %d chunks", got)
+	}
+}
