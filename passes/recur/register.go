@@ -5,6 +5,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/ops"
+	"github.com/ssdc-go/ssdc/passes/certify"
 	"github.com/ssdc-go/ssdc/passes/layout"
 	"github.com/ssdc-go/ssdc/passes/lift"
 )
@@ -79,7 +80,84 @@ func (r *recurrence) shiftRegister(s *lift.State) (bool, error) {
 		return b.Err
 	}
 	r.done[s] = sol
+	r.registers = append(r.registers, &register{all: all, axis: axis})
 	return true, b.Err
+}
+
+// register is a shift register in all steps: the initial columns and those
+// appended, along an axis.
+type register struct {
+	all  *graph.Value
+	axis int
+}
+
+// convolutions turns sums of windows of a register, weighted per channel, into
+// a Conv over the columns. That the windows are consecutive is left to the
+// certificate. It reports whether there was one.
+func (r *recurrence) convolutions(cl *certify.Claim) bool {
+	b, found := r.b, false
+	live := liveFor(cl.New)
+	for _, reg := range r.registers {
+		if reg.axis != 2 || reg.all.Type.Rank() != 3 {
+			continue // Conv wants [B,C,time]
+		}
+		for _, n := range r.g.Nodes {
+			if !live.nodes[n] || !n.Op.Is("", "ReduceSum") || n.In[0].Def == nil || !n.In[0].Def.Op.Is("", "Mul") || n.In[0].Type.Rank() != 4 {
+				continue
+			}
+			over := reduced(n, 4)
+			if len(over) != 1 || over[0] != 3 || n.Attrs.Int("keepdims", 1) != 0 {
+				continue
+			}
+			for i, win := range n.In[0].Def.In {
+				from, ok := reg.window(win)
+				k, known := win.Type.Shape[win.Type.Rank()-1].Const()
+				c, channels := reg.all.Type.Shape[1].Const()
+				w := layout.Deepest(n.In[0].Def.In[1-i])
+				if !ok || !known || !channels || layout.Numel(w) != graph.D(c*k) || b.Err != nil {
+					continue
+				}
+				end := layout.Shape(b, []graph.Dim{r.loop.Length.Add(graph.D(from + k - 1))}, r.inputs()...)
+				cols := reg.all
+				if from != 0 || cols.Type.Shape[2] != r.loop.Length.Add(graph.D(k-1)) {
+					cols = b.Op("Slice", nil, cols, b.Ints(from), end, b.Ints(2))
+				}
+				kernel := layout.Reshape(b, w, graph.Ds(c, 1, k))
+				v := b.Op("Conv", graph.Attrs{"group": c, "kernel_shape": []int64{k}}, cols, kernel)
+				if b.Err != nil || v == nil || !v.Type.Equal(n.Out[0].Type) {
+					continue
+				}
+				n.Out[0].ReplaceWith(v)
+				for j, old := range cl.New {
+					if old == n.Out[0] {
+						cl.New[j] = v
+					}
+				}
+				found = true
+				break
+			}
+		}
+	}
+	return found
+}
+
+// window reports whether v puts columns of the register side by side along its
+// last axis, and at which column the first of them starts.
+func (g *register) window(v *graph.Value) (from int64, ok bool) {
+	if v.Type.Rank() != 4 || v.Def == nil || !v.Def.Op.Is("", "Concat") || v.Def.Attrs.Int("axis", 0)&3 != 3 {
+		return 0, false
+	}
+	for v.Def != nil && (v.Def.Op.Is("", "Concat") || layout.Is(v.Def)) {
+		v = v.Def.In[0]
+	}
+	if v.Def == nil || !v.Def.Op.Is("", "Slice") || v.Def.In[0] != g.all {
+		return 0, false
+	}
+	k, known := ops.KnownOf(v.Def.In[1])
+	if !known || len(k) != 1 {
+		return 0, false
+	}
+	return k[0].Const()
 }
 
 func isOne(v *graph.Value) bool {

@@ -39,7 +39,7 @@ func (r *rolled) rewrite(c *passes.Context, g *graph.Graph) error {
 	r.op = "ssm.LinearScan"
 	var first error
 	final := false // first is not an error of a check with other numbers than the model's
-	way := specialisation{params: true, groups: true, fuse: true}
+	way := specialisation{params: true, groups: true, convs: true, fuse: true}
 	for {
 		used, err := r.attempt(c, g, way)
 		if err == nil {
@@ -59,6 +59,8 @@ func (r *rolled) rewrite(c *passes.Context, g *graph.Graph) error {
 			way.params = false
 		case used.groups:
 			way.groups = false
+		case used.convs:
+			way.convs = false
 		case used.fuse:
 			way.fuse = false
 		default:
@@ -71,6 +73,7 @@ func (r *rolled) rewrite(c *passes.Context, g *graph.Graph) error {
 type specialisation struct {
 	params bool // constant vectors are parameters: any will do, and equal layers share a certificate
 	groups bool // what looks like a repetition over heads is one
+	convs  bool // sums of windows of a shift register are convolutions
 	fuse   bool // LinearScans become fused operators
 }
 
@@ -93,6 +96,9 @@ func (r *rolled) attempt(c *passes.Context, g *graph.Graph, way specialisation) 
 	}
 	if len(rec.scans) == 0 {
 		return used, fmt.Errorf("no carried state is decayed and added to: this is no recurrence")
+	}
+	if way.convs {
+		used.convs = rec.convolutions(cl)
 	}
 	live := liveFor(cl.New)
 	var done []*fused

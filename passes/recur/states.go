@@ -15,19 +15,20 @@ import (
 // recurrence solves the carried states of a loop: each becomes a linear scan
 // over sequences, a shift register, a counter or a buffer of outputs.
 type recurrence struct {
-	c       *passes.Context
-	g       *graph.Graph
-	b       *graph.Builder
-	loop    *lift.Loop
-	lift    *lift.Lifter
-	needs   map[*graph.Value]uint64   // the states that a value of the body depends on
-	depends func(*graph.Value) uint64 // the same where the body is the model itself
-	closure []uint64                  // the states that state i depends on, over several steps
-	done    map[*lift.State]*solution
-	active  map[*lift.State]bool
-	buffers map[*lift.State]*buffer
-	scans   []*graph.Node // ssm.LinearScan
-	pair    string        // names of two states taken for a complex number
+	c         *passes.Context
+	g         *graph.Graph
+	b         *graph.Builder
+	loop      *lift.Loop
+	lift      *lift.Lifter
+	needs     map[*graph.Value]uint64   // the states that a value of the body depends on
+	depends   func(*graph.Value) uint64 // the same where the body is the model itself
+	closure   []uint64                  // the states that state i depends on, over several steps
+	done      map[*lift.State]*solution
+	active    map[*lift.State]bool
+	buffers   map[*lift.State]*buffer
+	registers []*register
+	scans     []*graph.Node // ssm.LinearScan
+	pair      string        // names of two states taken for a complex number
 }
 
 // solution is a solved state.
