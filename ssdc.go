@@ -28,6 +28,7 @@ import (
 	"github.com/ssdc-go/ssdc/exporters/artifact"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
+	"github.com/ssdc-go/ssdc/passes/carry"
 	"github.com/ssdc-go/ssdc/plugin"
 	"github.com/ssdc-go/ssdc/std"
 )
@@ -60,6 +61,10 @@ type Options struct {
 	Inexact bool
 	// Settings are the backend's own, by name: {"compute": "bf16"} for cuda.
 	Settings map[string]string
+	// CarryState gives scans and convolutions that start from zero a state to start
+	// from, kept by the session: a model for whole prompts then also takes them in
+	// pieces (Session.RunSegments), and single tokens after them.
+	CarryState bool
 	// Symbols fixes symbolic lengths of the inputs: {"batch": 1}.
 	Symbols map[string]int64
 	// States pairs recurrent inputs with the outputs that replace them. Nil
@@ -133,6 +138,11 @@ func OptimiseWith(ctx context.Context, set *plugin.Set, path string, o Options) 
 	pc.Observe, pc.Inexact = o.Observe, o.Inexact
 	if !o.NoOpt {
 		if err := set.Pipeline.Run(pc, src.Graph); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if o.CarryState {
+		if err := passes.RunOne(pc, carry.Pass, src.Graph); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}

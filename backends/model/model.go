@@ -8,9 +8,11 @@ import (
 	"io"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/artifact"
+	"github.com/ssdc-go/ssdc/backends/segment"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
@@ -44,6 +46,7 @@ type Model struct {
 	Meta *artifact.Meta
 	exe  backends.Executable
 	file *artifact.File
+	cut  func() (*segment.Cut, error)
 }
 
 // Options change how a model is opened.
@@ -111,7 +114,8 @@ func (r *Registry) Load(p *backends.Plan, w backends.Weights, o Options) (*Model
 	if err != nil {
 		return nil, err
 	}
-	return &Model{Plan: p, exe: exe}, nil
+	cut := sync.OnceValues(func() (*segment.Cut, error) { return segment.Find(r.Table, p.Graph, p.States) })
+	return &Model{Plan: p, exe: exe, cut: cut}, nil
 }
 
 // Artifact is the file the model was opened from, or nil.

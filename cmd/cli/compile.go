@@ -29,6 +29,7 @@ type compileFlags struct {
 	threads  int
 	weights  string
 	logits   string
+	carry    bool
 	symbols  []string
 	states   []string
 	noStates bool
@@ -63,6 +64,7 @@ func (f *compileFlags) addArtifact(c *cobra.Command) {
 	fl.IntVar(&f.threads, "threads", 0, "`N` threads that the artifact asks for (default: one per processor)")
 	fl.StringVar(&f.weights, "weights", "f32", "`FORMAT` of constant matrices: f32 (exact), bf16, int8 (per channel) or int4 (groups of 32)")
 	fl.StringVar(&f.logits, "logits", "all", "`POSITIONS` whose logits are computed: all, or last, which makes that output [batch,1,vocabulary]")
+	fl.BoolVar(&f.carry, "carry-state", false, "give scans and convolutions that start from zero a state kept by the session, so that prompts run in segments")
 	fl.StringArrayVar(&f.states, "state", nil, "`IN=OUT`: output OUT of a run is input IN of the next; may repeat (default: found)")
 	fl.BoolVar(&f.noStates, "no-state", false, "pair no inputs and outputs as recurrent state")
 }
@@ -101,9 +103,12 @@ func noOptimisation(level string) (bool, error) {
 }
 
 func (a *app) options(f *compileFlags, p *progress) (ssdc.Options, error) {
-	o := ssdc.Options{Target: f.target, Threads: f.threads, Weights: f.weights, NoStates: f.noStates, Inexact: f.inexact}
+	o := ssdc.Options{Target: f.target, Threads: f.threads, Weights: f.weights, CarryState: f.carry, NoStates: f.noStates, Inexact: f.inexact}
 	if _, err := gemm.ParseFormat(f.weights); err != nil {
 		return o, runner.Usagef("--weights: %v", err)
+	}
+	if f.carry && f.noStates {
+		return o, runner.Usagef("--carry-state and --no-state exclude each other")
 	}
 	switch f.logits {
 	case "", "all":

@@ -122,7 +122,7 @@ func (a *app) demo(ctx context.Context, dir string, seq int64) (*Demo, error) {
 		if err != nil {
 			return nil, err
 		}
-		b, err := runner.Measure(ctx, m, in, 5, runner.Peak{})
+		b, err := runner.Measure(ctx, m, in, 5, 0, runner.Peak{})
 		if err != nil {
 			return nil, err
 		}

@@ -311,6 +311,8 @@ func TestArtifactErrors(t *testing.T) {
 	}
 	fails(t, 1, []string{"is not an artifact", "ssdc compile"}, "inspect", decode+"/model.onnx")
 	fails(t, 2, []string{`--weights: weight format "int3": expected f32, bf16, int8, int4`}, "compile", decode+"/model.onnx", "--weights", "int3")
+	fails(t, 1, []string{"cannot run in segments", "--carry-state"}, "run", artifactOf(t, prefill), "--random", "--shape", "batch=1,seq=40", "--segment", "8")
+	fails(t, 2, []string{"--segment -1"}, "run", artifactOf(t, prefill), "--random", "--segment", "-1")
 	fails(t, 2, []string{"--logits first: want all or last"}, "compile", decode+"/model.onnx", "--logits", "first")
 	fails(t, 2, []string{"compiled already"}, "run", artifactOf(t, decode), "-O", "0")
 }

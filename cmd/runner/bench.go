@@ -80,7 +80,7 @@ type Bench struct {
 
 // Measure runs a model repeatedly: first untraced for the totals, then traced
 // for the steps.
-func Measure(ctx context.Context, m *model.Model, in map[string]*tensor.Tensor, runs int, top Peak) (*Bench, error) {
+func Measure(ctx context.Context, m *model.Model, in map[string]*tensor.Tensor, runs, segment int, top Peak) (*Bench, error) {
 	s, err := m.NewSession()
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func Measure(ctx context.Context, m *model.Model, in map[string]*tensor.Tensor, 
 	b := &Bench{Runs: runs, Peak: top, Steps: []Step{}}
 	one := func() (float64, error) {
 		start := time.Now()
-		_, err := s.Run(ctx, in)
+		_, err := runPieces(ctx, s, in, segment)
 		return float64(time.Since(start)) / 1e6, err
 	}
 	if b.FirstMs, err = one(); err != nil {
@@ -157,7 +157,7 @@ func median(sorted []float64) float64 {
 // BenchCommand makes the bench command.
 func BenchCommand(open Opener) *cobra.Command {
 	var shape, inputs []string
-	var runs, threads, top int
+	var runs, threads, top, segment int
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "bench MODEL",
@@ -175,6 +175,9 @@ what this machine can do, which is measured first.`,
 			}
 			if runs < 1 {
 				return Usagef("--runs %d: want at least 1", runs)
+			}
+			if segment < 0 {
+				return Usagef("--segment %d: want 1 or more positions, or 0 for all at once", segment)
 			}
 			start := time.Now()
 			if threads < 0 {
@@ -201,7 +204,7 @@ what this machine can do, which is measured first.`,
 			if n == 0 {
 				n = runtime.GOMAXPROCS(0)
 			}
-			b, err := Measure(cmd.Context(), m, in, runs, MeasurePeak(n))
+			b, err := Measure(cmd.Context(), m, in, runs, segment, MeasurePeak(n))
 			if err != nil {
 				return err
 			}
@@ -217,6 +220,7 @@ what this machine can do, which is measured first.`,
 	f.StringArrayVarP(&inputs, "input", "i", nil, "`NAME=FILE`: NAME=FILE.npy or FILE.npz, instead of random numbers; may repeat")
 	f.IntVar(&runs, "runs", 30, "number `N` of timed runs")
 	f.IntVar(&threads, "threads", 0, "number `N` of threads (default: one per processor)")
+	f.IntVar(&segment, "segment", 0, "run long inputs in pieces of at most `N` positions (default: all at once); the steps are then those of all pieces of one length")
 	f.IntVar(&top, "top", 25, "print the `N` slowest steps; 0: all, in order")
 	f.BoolVar(&asJSON, "json", false, "print JSON: model, shape, threads, runs, median_ms, min_ms, p90_ms, open_ms, first_ms, peak{f32_gflops,bf16_gflops,int8_gops,read_gbs}, of_peak, steps[node,op,kernel,median_ms,share,gflops,gbs,of_peak]")
 	return c

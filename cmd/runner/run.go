@@ -64,7 +64,7 @@ func Summarise(name string, t *tensor.Tensor) Tensor {
 func RunCommand(open Opener) *cobra.Command {
 	var inputs, outputs, shape []string
 	var random, asJSON, noVerify bool
-	var threads int
+	var threads, segment int
 	var load, save string
 	c := &cobra.Command{
 		Use:   "run MODEL",
@@ -86,6 +86,9 @@ table of the results is printed.`,
 			}
 			if len(lengths) > 0 && !random {
 				return Usagef("--shape goes with --random: the shapes of files are what they are")
+			}
+			if segment < 0 {
+				return Usagef("--segment %d: want 1 or more positions, or 0 for all at once", segment)
 			}
 			if threads < 0 {
 				return Usagef("--threads %d: want 1 or more, or 0 for one per processor", threads)
@@ -131,7 +134,7 @@ table of the results is printed.`,
 				}
 			}
 			start := time.Now()
-			out, err := s.Run(cmd.Context(), in)
+			out, err := runPieces(cmd.Context(), s, in, segment)
 			if err != nil {
 				return err
 			}
@@ -154,10 +157,19 @@ table of the results is printed.`,
 	f.BoolVar(&random, "random", false, "make inputs that are not given from the signature")
 	f.StringArrayVar(&shape, "shape", nil, "lengths for --random: `NAME=N`, as in batch=1,seq=512 (default 1)")
 	f.IntVar(&threads, "threads", 0, "number `N` of threads (default: one per processor)")
+	f.IntVar(&segment, "segment", 0, "run long inputs in pieces of at most `N` positions that carry the state (default: all at once)")
 	f.StringVar(&load, "load-state", "", "start from the recurrent state in this `FILE`")
 	f.StringVar(&save, "save-state", "", "write the recurrent state after the run to this `FILE`")
 	f.BoolVar(&asJSON, "json", false, "print JSON: seconds, outputs[name,type,min,max,mean,norm,nans,bytes]")
 	return c
+}
+
+// runPieces runs in segments of at most n positions, 0: all at once.
+func runPieces(ctx context.Context, s *model.Session, in map[string]*tensor.Tensor, n int) (map[string]*tensor.Tensor, error) {
+	if n == 0 {
+		return s.Run(ctx, in)
+	}
+	return s.RunSegments(ctx, in, n)
 }
 
 func withFile(path string, f func(io.Reader) error) error {
