@@ -36,6 +36,11 @@ type Remark struct {
 	// Matched of Of steps succeeded before a miss.
 	Matched int `json:"matched,omitempty"`
 	Of      int `json:"of,omitempty"`
+	// What package story adds for people: which form the candidate came in, what
+	// to change, and where it stands in the exported program.
+	Form   string `json:"form,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+	Source string `json:"source,omitempty"`
 }
 
 // String is one line: "[recur] ssm.SSD (chunked form) at "y": done".

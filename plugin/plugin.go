@@ -51,6 +51,9 @@ type Source struct {
 	Doc      string
 	Metadata map[string]string
 	Opsets   map[string]int // by domain; nil when the format has none
+	// Origins tells where nodes, by Node.From, come from in the exported program;
+	// nil when the format does not say.
+	Origins func(names []string) (map[string]graph.Origin, error)
 }
 
 // Exporter writes graphs in one format.

@@ -67,7 +67,8 @@ var ONNX = &plugin.Importer{
 		if err != nil {
 			return nil, err
 		}
-		return &plugin.Source{Graph: m.Graph, Producer: m.Producer, Digest: m.Digest, Doc: m.Doc, Metadata: m.Metadata, Opsets: m.Opsets}, nil
+		return &plugin.Source{Graph: m.Graph, Producer: m.Producer, Digest: m.Digest, Doc: m.Doc, Metadata: m.Metadata, Opsets: m.Opsets,
+			Origins: func(names []string) (map[string]graph.Origin, error) { return onnx.Origins(path, names) }}, nil
 	},
 }
 

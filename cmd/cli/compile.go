@@ -55,7 +55,7 @@ func (f *compileFlags) addPasses(c *cobra.Command) {
 	fl.StringArrayVar(&f.require, "require-fusion", nil, "`OP=N`: fail unless at least N such operators result, as in ssd=24 or ssm.CausalConv=24; may repeat")
 	fl.BoolVar(&f.inexact, "inexact", false, "allow rewrites that are no mere rounding where a model guards against underflow; each leaves a remark")
 	fl.StringVar(&f.printIR, "print-ir-after", "", "print the graph to stderr after this `PASS`, or after all")
-	fl.BoolVar(&f.changed, "print-changed", false, "print the graph to stderr after each pass that changed the number of nodes")
+	fl.BoolVar(&f.changed, "print-changed", false, "print the graph to stderr after each pass that changed it")
 }
 
 // addArtifact adds the flags that only an artifact keeps.
@@ -170,8 +170,16 @@ func (a *app) options(f *compileFlags, p *progress) (ssdc.Options, error) {
 			return o, runner.Usagef("--print-ir-after %s: no such pass; the passes are %s", f.printIR, a.passNames())
 		}
 	}
+	last := ""
 	o.Observe = func(s *passes.Pass, g *graph.Graph, changed bool, took time.Duration) {
 		p.observe(s, g, changed, took)
+		if f.changed {
+			text := g.String()
+			if last != "" {
+				changed = text != last
+			}
+			last = text
+		}
 		if f.printIR == s.Name || f.printIR == "all" || f.changed && changed {
 			fmt.Fprintf(p.w, "# after %s\n", s.Name)
 			_ = graph.Print(p.w, g) // a broken stderr cannot be reported anyway

@@ -7,12 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ssdc-go/ssdc"
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/model"
 	"github.com/ssdc-go/ssdc/cmd/runner"
 	"github.com/ssdc-go/ssdc/graph"
-	"github.com/ssdc-go/ssdc/passes"
 )
 
 // Port is an input or output in --json.
@@ -146,57 +144,4 @@ func (r *Inspect) print(w io.Writer, m *model.Model, steps bool) error {
 		}
 	}
 	return nil
-}
-
-// Explain is what explain --json prints; keys are stable.
-type Explain struct {
-	Fused   map[string]int  `json:"fused"`
-	Remarks []passes.Remark `json:"remarks"`
-}
-
-func (a *app) explainCommand() *cobra.Command {
-	var f compileFlags
-	var asJSON, all bool
-	c := &cobra.Command{
-		Use:   "explain MODEL",
-		Short: "tell what was fused, and what blocked the rest",
-		Long: `Run the passes and print their remarks: for every candidate that was not fused, how
-far the match came, at which node of the model, and why it stopped.`,
-		Example: "  ssdc explain model.onnx",
-		Args:    runner.One("MODEL"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			w := cmd.OutOrStdout()
-			p := newProgress(cmd.ErrOrStderr())
-			o, err := a.options(&f, p)
-			if err != nil {
-				return err
-			}
-			c, err := ssdc.BuildWith(cmd.Context(), a.set, args[0], o)
-			p.done()
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return runner.PrintJSON(w, Explain{c.Fused, list(c.Remarks)})
-			}
-			fmt.Fprintf(w, "fused: %s\n", fusedLine(c.Fused))
-			missed := 0
-			for _, r := range c.Remarks {
-				if !r.Done {
-					missed++
-				}
-				if all || !r.Done {
-					fmt.Fprintln(w, r)
-				}
-			}
-			if missed == 0 {
-				fmt.Fprintln(w, "nothing that looked like a fusion was missed")
-			}
-			return nil
-		},
-	}
-	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: fused{op: count}, remarks[pass,rule,at,from,why,done,matched,of]")
-	c.Flags().BoolVar(&all, "all", false, "print the rewrites that were done as well")
-	return c
 }

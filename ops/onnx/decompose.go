@@ -67,6 +67,7 @@ var decompositions = map[string]decomposition{
 	"ReduceLogSum":       decomposeReduce("ReduceSum", "", "Log"),
 	"LayerNormalization": decomposeLayerNorm,
 	"RMSNormalization":   decomposeRMSNorm,
+	"LinearAttention":    decomposeLinearAttention, "CausalConvWithState": decomposeCausalConv,
 }
 
 // addDecompositions fills in the rows' Decompose.

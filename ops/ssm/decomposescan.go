@@ -351,18 +351,19 @@ func decomposeLinearScan(g *graph.Builder, n *graph.Node) ([]*graph.Value, error
 		xs = xs[:1]
 		a = b.Op("Squeeze", nil, a, b.Ints(1))
 	}
-	times := write.mul
+	var out []*graph.Value
 	if n.Attrs.Int("complex", 0) != 0 {
-		times = write.mulComplex
+		out = b.complexScan(h0, u, a, same)
+	} else {
+		out = b.scan([]*graph.Value{h0}, xs, func(b write, s, x []*graph.Value) ([]*graph.Value, []*graph.Value) {
+			decay := a
+			if !same {
+				decay = x[1]
+			}
+			h := b.add(b.mul(s[0], decay), x[0])
+			return []*graph.Value{h}, []*graph.Value{b.Op("Identity", nil, h)}
+		})
 	}
-	out := b.scan([]*graph.Value{h0}, xs, func(b write, s, x []*graph.Value) ([]*graph.Value, []*graph.Value) {
-		decay := a
-		if !same {
-			decay = x[1]
-		}
-		h := b.add(times(b, decay, s[0]), x[0])
-		return []*graph.Value{h}, []*graph.Value{b.Op("Identity", nil, h)}
-	})
 	if b.Err != nil {
 		return nil, b.Err
 	}
@@ -373,11 +374,31 @@ func decomposeLinearScan(g *graph.Builder, n *graph.Node) ([]*graph.Value, error
 	return res[:len(n.Out)], nil
 }
 
-// mulComplex multiplies numbers whose parts are the last axis: re*h + im*(i*h).
-func (b write) mulComplex(a, h *graph.Value) *graph.Value {
-	part := func(v *graph.Value, i int64) *graph.Value { return b.slice(v, -1, i, i+1) }
-	turned := b.concat(-1, b.Op("Neg", nil, part(h, 1)), part(h, 0))
-	return b.add(b.mul(h, part(a, 0)), b.mul(turned, part(a, 1)))
+// complexScan carries real and imaginary parts, which are the last axis, as two
+// states, and puts them together again.
+func (b write) complexScan(h0, u, a *graph.Value, same bool) []*graph.Value {
+	part := func(v *graph.Value, i int64) *graph.Value {
+		return b.Op("Squeeze", nil, b.slice(v, -1, i, i+1), b.Ints(-1))
+	}
+	are, aim := part(a, 0), part(a, 1)
+	xs := []*graph.Value{part(u, 0), part(u, 1)}
+	if !same {
+		xs = append(xs, are, aim)
+	}
+	out := b.scan([]*graph.Value{part(h0, 0), part(h0, 1)}, xs, func(b write, s, x []*graph.Value) ([]*graph.Value, []*graph.Value) {
+		re, im := are, aim
+		if !same {
+			re, im = x[2], x[3]
+		}
+		hr := b.add(b.Op("Sub", nil, b.mul(s[0], re), b.mul(s[1], im)), x[0])
+		hi := b.add(b.add(b.mul(s[1], re), b.mul(s[0], im)), x[1])
+		return []*graph.Value{hr, hi}, []*graph.Value{b.Op("Identity", nil, hr), b.Op("Identity", nil, hi)}
+	})
+	if b.Err != nil {
+		return nil
+	}
+	pair := func(re, im *graph.Value) *graph.Value { return b.concat(-1, b.unsqueeze(re, -1), b.unsqueeze(im, -1)) }
+	return []*graph.Value{pair(out[0], out[1]), pair(out[2], out[3])}
 }
 
 // scan writes an ONNX Scan over axis 1 of xs. step gets the states and one

@@ -66,6 +66,7 @@ func (a *attention) rewrite() error {
 		k, q = bk, bq
 		G, _ = layout.Numel(bk).DivExact(layout.Product(B, T, N))
 	}
+	q, k, v = unpacked(q, B, T, G, N), unpacked(k, B, T, G, N), unpacked(v, B, T, H, P)
 	cl := &certify.Claim{In: []certify.Input{{Value: q}, {Value: k}, {Value: v}}}
 	c := layout.Reshape(b, q, []graph.Dim{B, T, G, N})
 	if scale := n.Attrs.Float("scale", 0); scale != 1 {
@@ -122,6 +123,18 @@ func (a *attention) rewrite() error {
 	sh.To(H.Mul(P), h*sh.Of(P))
 	cl.Shrink = sh.Map
 	return certify.Rewrite(a.c, ruleAttention, cl)
+}
+
+// unpacked is v as it was before its heads were packed into one axis, so that
+// neighbours of the scan are next to it; v itself when they never stood apart.
+func unpacked(v *graph.Value, shape ...graph.Dim) *graph.Value {
+	want := graph.Type{DType: v.Type.DType, Shape: shape}
+	for u := v; u.Def != nil && u.Def.Op.Is("", "Reshape"); {
+		if u = u.Def.In[0]; u.Type.Equal(want) {
+			return u
+		}
+	}
+	return v
 }
 
 // groupsBelow finds what a key or query [B,T,H*N] repeats per head: a layout of

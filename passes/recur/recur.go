@@ -29,7 +29,7 @@ import (
 var Pass = &passes.Pass{
 	Name:  "recur",
 	Doc:   "recover recurrences: chunked form, decode step, unrolled trace, Loop and Scan become ssm.SSD or ssm.SelectiveScan",
-	After: []passes.Order{{Pass: "canon", Why: "doors look through one spelling of broadcasts, masks and shapes"}},
+	After: []passes.Order{{Pass: "named", Why: "what the model calls by name need not be recovered"}, {Pass: "canon", Why: "doors look through one spelling of broadcasts, masks and shapes"}},
 	Run:   Run,
 }
 
