@@ -51,7 +51,10 @@ var Dialects = []*Dialect{
 	},
 	{
 		Name: "microsoft", Doc: "contrib operators for ONNX Runtime 1.30 and later", Opset: 23,
-		rules: map[graph.OpID]rule{ssm.SSD.ID: contribAttention, ssm.CausalConv.ID: contribConv, ssm.GatedRMSNorm.ID: contribGatedNorm},
+		rules: map[graph.OpID]rule{
+			ssm.SSD.ID: contribAttention, ssm.CausalConv.ID: contribConv, ssm.GatedRMSNorm.ID: contribGatedNorm,
+			{Name: "LinearAttention", Since: 27}: asContrib,
+		},
 		keeps: func(d string) bool { return d == "" || d == Contrib },
 	},
 	{

@@ -60,6 +60,20 @@ func attention(l *legalizer, n *graph.Node, domain string, operands func(*graph.
 	return out[:len(n.Out)], b.Err
 }
 
+// asContrib hands a standard operator to ONNX Runtime under the name by which it
+// has a kernel.
+func asContrib(l *legalizer, n *graph.Node) ([]*graph.Value, error) {
+	if n.In[0].Type.DType == tensor.Float64 {
+		return nil, nil
+	}
+	b := l.builder(n)
+	m := b.Node(Contrib, n.Op.Name, n.Attrs.Clone(), 2, n.In...)
+	if m == nil {
+		return nil, b.Err
+	}
+	return m.Out[:len(n.Out)], nil
+}
+
 // convWithState: the operator's state is K-1 columns wide; another width is cut
 // from, or made of, the input and the state that came in.
 func convWithState(l *legalizer, n *graph.Node) ([]*graph.Value, error) { return conv(l, n, "") }

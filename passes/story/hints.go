@@ -16,6 +16,8 @@ func reached(r passes.Remark) string {
 		return "its decays were found and followed to where y leaves"
 	case form == "Loop or Scan":
 		return "the loop and what it carries were found"
+	case form == "masked attention" || form == "cumulative sum" || form == "log space" || form == "parallel scan":
+		return "the form and its decays were found"
 	case form == "unrolled trace":
 		return "equal steps were found and rolled up into a loop"
 	case form == "LinearAttention" || form == "CausalConvWithState":
@@ -102,6 +104,16 @@ var hints = []advice{
 	on(``, `no recurrence|does not depend on the old one`, "Nothing to do: the loop carries no state that is decayed and added to."),
 	on(``, `no state\*decay`, "Write the step as state*decay + update, in one product and one sum."),
 	on(`unrolled`, ``, "Export a loop that is not traced: torch.jit.script, or torch's scan operator; or export the parallel form of the layer."),
+
+	// Parallel forms of whole sequences.
+	on(`masked attention`, `see later ones`, "Mask the future: entries above the diagonal must be 0 (torch.tril)."),
+	on(`masked attention`, `diagonal of the mask`, "Let each token see itself with weight 1: the mask is decay^(i-j), 1 where i = j."),
+	on(`masked attention`, `below its diagonal`, "Make the mask a power of one positive decay per head, decay^(i-j)."),
+	on(`masked attention`, `not what the replacement computes`, "The mask must be a product of decays between two tokens, decay^(i-j) with one decay per head; a band, a hyperbola or decays per row are other attention."),
+	on(`cumulative sum`, `from the end or leaves`, "Sum from the first token on and include the token itself: cumsum(dim), neither reverse nor exclusive."),
+	on(`masked attention|parallel scan|log space|quadratic|cumulative sum`, `enter between|enters between`, "Combine pairs as (a2*a1, a2*u1 + u2), with the update alone added in; scores belong behind the product of decays."),
+	on(`parallel scan|log space|cumulative sum`, ``, "Compare the sweep with a plain loop over a few tokens: each level must combine the pair of the right distance as (a2*a1, a2*u1 + u2), and log-space forms must subtract the sums they added."),
+	on(`chunked`, `enter between|enters between`, "Multiply C B^T with the decays elementwise behind the exponential, with one decay per head."),
 
 	// Neighbours.
 	on(`absorb dt`, `two time steps`, "Use the same dt in the decay and for the input, if the model means it; otherwise nothing is lost but one product."),
