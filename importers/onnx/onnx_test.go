@@ -101,8 +101,8 @@ func TestUnknownOperators(t *testing.T) {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	m := model(small())
-	m.OpsetImport[0].Version = 6
-	fails(t, m, "Add (opset 6; 1 node: \"y\"; known from opset 7 on")
+	m.OpsetImport[0].Version = 5
+	fails(t, m, "Add (opset 5; 1 node: \"y\"; known from opset 6 on")
 	m.OpsetImport[0].Version = MaxOpset + 1
 	fails(t, m, "newer than")
 	m.OpsetImport = m.OpsetImport[1:]

@@ -22,6 +22,8 @@ func reached(r passes.Remark) string {
 		return "equal steps were found and rolled up into a loop"
 	case form == "LinearAttention" || form == "CausalConvWithState":
 		return "the operator was found by its name"
+	case op == "bytes":
+		return "a quantised operator was found"
 	case op == "ssm.CausalConv" && form == "decode step":
 		return "the rolled state and the sum over its columns were found"
 	case form == "decode step":
@@ -131,6 +133,8 @@ var hints = []advice{
 	on(`Norm`, ``, "Write the norm as x * rsqrt(mean(x^2) + eps) * weight over the last axis."),
 	on(`LinearAttention`, `query heads`, "Give one query head per state (repeat keys and values), or leave it: ssdc runs LinearAttention as it stands."),
 	on(`LinearAttention`, ``, "Nothing to do: ssdc runs LinearAttention as one operator in this form as well."),
+
+	on(`^bytes`, ``, "Results are right as they are: this node runs on floats. To keep it on bytes, quantise its input and output with one scale and zero point, and the bias as int32 in units of both scales."),
 
 	// By form, when the reason is a certificate's.
 	on(`Loop or Scan`, `not what the replacement computes`, "The loop reads like a scan and computes something else: check in which order the axes of the state are contracted and that every operand is indexed by the step."),
