@@ -136,7 +136,8 @@ func spelling(set *plugin.Set, seed uint64) (s *speller, what string, fused bool
 	for _, n := range g.Nodes {
 		fused = fused || n.Op.Domain == "ssm" && strings.HasSuffix(n.Op.Name, "Scan") || n.Op.Is("ssm", "SSD")
 	}
-	if !fused && !missed && what == "" {
+	// One step of an elementwise recurrence is plain arithmetic: not worth a word.
+	if plain := s.kind == "linear" && s.form == "step"; !fused && !missed && what == "" && !plain {
 		err = errSilent
 	}
 	want, _ := src.Clone()

@@ -115,6 +115,34 @@ func collect(n *graph.Node) *Collector {
 	return c
 }
 
+// base lists what the collecting nodes are given besides the elements, such as
+// the buffer that all elements overwrite.
+func (c *Collector) base() []*graph.Value {
+	seen := map[*graph.Value]bool{}
+	for _, v := range c.Elems {
+		seen[v] = true
+	}
+	var out []*graph.Value
+	stack := []*graph.Value{c.Value}
+	for len(stack) > 0 {
+		v := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if v == nil || seen[v] {
+			continue
+		}
+		seen[v] = true
+		switch {
+		case v.Def != nil && v.Def.Op.Is("", "Concat"):
+			stack = append(stack, v.Def.In...)
+		case v.Def != nil && v.Def.Op.Is("", "Slice"):
+			stack = append(stack, v.Def.In[0])
+		case v.Const == nil:
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 func normal(axis, rank int) int {
 	if axis < 0 {
 		axis += rank

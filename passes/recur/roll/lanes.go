@@ -266,6 +266,11 @@ func (r *roller) apply(l *lane) error {
 	if l.zero {
 		odd = append(odd, 0)
 	}
+	if m := l.vals[max(0, r.ref-1)]; 2*len(odd) > r.n && m != nil && m.Def != nil { // the odd one out is the step that the others are compared with
+		if s := unlike(m.Def, n, slices.Index(m.Def.Out, m), v); s != "" {
+			why = &mismatch{r.ref, s}
+		}
+	}
 	if odd != nil {
 		return r.odd(l, odd, why)
 	}

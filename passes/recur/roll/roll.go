@@ -358,6 +358,11 @@ func (a *attempt) build(finals map[*state]*graph.Value) (*Loop, error) {
 	if loop.early { // what a later step reads may depend on it
 		return nil, fmt.Errorf("the first step has no state to start from, and what it leaves is used outside")
 	}
+	for _, rt := range a.roots {
+		for _, v := range rt.c.base() {
+			loop.begin(v)
+		}
+	}
 	a.captured(loop)
 	for i, v := range loop.Old {
 		if a.b.Err == nil && !v.Type.Equal(loop.New[i].Type) {
@@ -378,6 +383,9 @@ func flag(b bool) int64 {
 // state: the first step may broadcast it.
 func (a *attempt) initial(st *state) (*graph.Value, error) {
 	t, v := st.in.Type, st.init
+	if v != nil && v.Def != nil && a.inside[v.Def] {
+		return nil, fmt.Errorf("the steps are not collected one after the other: %q, the state that a step leaves, would have to be there before the first", v.Name)
+	}
 	if v != nil && v.Type.Equal(t) {
 		return v, nil
 	}
