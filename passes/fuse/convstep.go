@@ -46,6 +46,9 @@ func matchConvStep(c *passes.Context, g *graph.Graph, n *graph.Node) *convStep {
 			continue
 		}
 		roll := op(cat.In[0], "Slice")
+		if roll == nil {
+			roll = op(cat.In[0], "Split")
+		}
 		C, K := next.Type.Shape[1], next.Type.Shape[2]
 		if roll == nil || roll.In[0].Type.Rank() != 3 || cat.In[1].Type.Rank() != 3 || !cat.In[1].Type.Shape[2].Is(1) || layout.Numel(w) != C.Mul(K) {
 			continue

@@ -64,6 +64,10 @@ func decayRoot(v *graph.Value, st static) (root *graph.Value, summed bool) {
 		switch n.Op.Name {
 		case "Slice":
 			next = n.In[0]
+		case "Split": // into chunks, each of which is summed
+			if usedBy(v, "CumSum") {
+				next = n.In[0]
+			}
 		case "Neg": // of a sum; below it, a sign of the log decay itself
 			if _, below := decayRoot(n.In[0], st); below {
 				next = n.In[0]
@@ -107,6 +111,16 @@ func decayRoot(v *graph.Value, st static) (root *graph.Value, summed bool) {
 		v = next
 	}
 	return v, summed
+}
+
+// usedBy: an operator of that name uses v.
+func usedBy(v *graph.Value, op string) bool {
+	for _, u := range v.Uses {
+		if u.Node.Op.Is("", op) {
+			return true
+		}
+	}
+	return false
 }
 
 // dataOperand is the only operand that is not static, or nil.

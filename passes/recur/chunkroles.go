@@ -3,7 +3,6 @@ package recur
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
@@ -46,7 +45,7 @@ func (r *chunkRegion) try(y *graph.Value, exits []*graph.Value) error {
 	for _, p := range [][3]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
 		for _, nFirst := range []bool{false, true} {
 			if nFirst && past == nil && state == nil {
-				continue
+				continue // there is no state whose axes could stand in another order
 			}
 			err := r.assign(seq[p[0]], seq[p[1]], seq[p[2]], past, y, state, nFirst)
 			if err == nil {
@@ -90,7 +89,8 @@ type roleError struct{ error }
 
 func isRole(err error) bool { _, ok := err.(roleError); return ok }
 
-// assign claims one assignment of roles; nFirst: states are [B,H,N,P].
+// assign claims one assignment of roles. Where P = N, nFirst says that states
+// are [B,H,N,P]; elsewhere their shapes do.
 func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Value, nFirst bool) error {
 	a := r.root.Type.Shape
 	x := perHead(xs, a[2])
@@ -110,22 +110,15 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 	if bv == nil || cv == nil || bv.Type.Shape[3] != cv.Type.Shape[3] || bv.Type.Shape[2] != cv.Type.Shape[2] {
 		return roleError{fmt.Errorf("no operands have the shapes of B and C [B,L,G,N]")}
 	}
-	want := []graph.Dim{a[0], a[2], P, bv.Type.Shape[3]}
-	if nFirst {
-		want[2], want[3] = want[3], want[2]
-	}
-	for _, v := range []*graph.Value{past, state} {
-		if v != nil && !slices.Equal(v.Type.Shape, want) {
-			return roleError{fmt.Errorf("state %q is %s; expected %v", v.Name, v.Type, want)}
-		}
-	}
-	turned := func(v *graph.Value) *graph.Value {
-		if v == nil || !nFirst {
+	// turned brings a state from [B,H,N,P] to [B,H,P,N], or like one back.
+	turned := func(v, like *graph.Value) *graph.Value {
+		N := bv.Type.Shape[3]
+		if like == nil || P == N && !nFirst || P != N && like.Type.Shape[2] == P && like.Type.Shape[3] == N {
 			return v
 		}
 		return layout.Transpose(bb, v, 0, 1, 3, 2)
 	}
-	n := bb.Node("ssm", "SSD", graph.Attrs{}, 2, xv, nil, r.root, bv, cv, nil, nil, nil, turned(past))
+	n := bb.Node("ssm", "SSD", graph.Attrs{}, 2, xv, nil, r.root, bv, cv, nil, nil, nil, turned(past, past))
 	if bb.Err != nil {
 		return roleError{bb.Err}
 	}
@@ -143,7 +136,7 @@ func (r *chunkRegion) assign(xs, bs, cs []*graph.Value, past, y, state *graph.Va
 	}
 	if state != nil {
 		cl.Old = append(cl.Old, state)
-		cl.New = append(cl.New, layout.Reshape(bb, turned(n.Out[1]), state.Type.Shape))
+		cl.New = append(cl.New, layout.Reshape(bb, turned(n.Out[1], state), state.Type.Shape))
 	}
 	if bb.Err != nil {
 		return bb.Err
