@@ -131,6 +131,7 @@ def main():
     p.add_argument("--only", default=".*", help="names that match this regular expression")
     p.add_argument("--runs", type=int, default=11, help="timed runs of each side; 0: parity alone")
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--programs", type=pathlib.Path, help="a folder with ssdc and bench/worker, built already")
     p.add_argument("--out", type=pathlib.Path, default=HERE.parent / "docs" / "models.md")
     p.add_argument("--json", type=pathlib.Path, help="also keep the rows here, and reuse those that are there for models not measured now")
     a = p.parse_args()
@@ -140,7 +141,7 @@ def main():
     kept = {r["model"]: r for r in json.loads(a.json.read_text())} if a.json and a.json.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        ssdc, worker = build(folder)
+        ssdc, worker = build(folder) if a.programs is None else (a.programs / "ssdc", a.programs / "worker")
         for model in models:
             row = measure(model, ssdc, worker, a.threads, a.runs, folder)
             old = kept.get(row["model"], {})

@@ -24,6 +24,7 @@ var generators = map[string]func(){
 	"ssd/vector":      ssdVector,
 	"linattn/kernels": linattnKernels,
 	"conv/rows":       convKernels,
+	"conv2d/taps":     conv2dKernels,
 	"conv/step":       convSteps,
 	"norm/dispatch":   normDispatch,
 	"norm/rows":       normKernels,

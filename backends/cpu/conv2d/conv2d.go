@@ -21,6 +21,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/backends/cpu/gemm"
 	"github.com/ssdc-go/ssdc/backends/cpu/pool"
+	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 )
 
 // Shape describes Y[Batch, Groups*Cout, Out] = conv(X[Batch, Groups*Cin, In]).
@@ -104,32 +105,41 @@ type Conv struct {
 	ws     *Workspace
 	src    []float32 // the planes, or the images themselves
 	image  int       // distance of two groups in src
+	// Where several tiles of rows share their panels, these are gathered before,
+	// one image and group at a time: panel p from shared[p*K*panelWidth] on.
+	shared []float32
+	at     int // the image and group at hand
 
-	fill, multiply pool.Task
+	fill, collect, multiply pool.Task
 }
 
 // Workspace is memory that convolutions use in turn.
 type Workspace struct {
 	worker []scratch
 	planes []float32
+	shared []float32
 }
 
 type scratch struct {
 	packB []float32 // maxPanels panels of BlockK taps
 	rim   []float32 // one block of C, for the last panel
+	bias  []float32 // one block of C that holds the bias of each row
 }
 
 // NewWorkspace makes a workspace for that many workers.
 func NewWorkspace(workers int) *Workspace { return &Workspace{worker: make([]scratch, workers)} }
 
-func (w *Workspace) reserve(planes int) {
+func (w *Workspace) reserve(planes, shared int) {
+	if len(w.shared) < shared {
+		w.shared = make([]float32, shared)
+	}
 	if len(w.planes) < planes {
 		w.planes = make([]float32, planes)
 	}
 	for i := range w.worker {
 		if s := &w.worker[i]; s.packB == nil {
 			s.packB = make([]float32, maxPanels*gemm.BlockK*panelWidth)
-			s.rim = make([]float32, gemm.MaxRows*panelWidth)
+			s.rim, s.bias = make([]float32, gemm.MaxRows*panelWidth), make([]float32, gemm.MaxRows*panelWidth)
 		}
 	}
 }
@@ -157,8 +167,12 @@ func New(s Shape, workers int, ws *Workspace) (*Conv, error) {
 	if !c.planes.direct {
 		planeSize = s.Batch * s.Groups * c.image
 	}
-	ws.reserve(planeSize)
-	c.fill, c.multiply = fillTask{c}, multiplyTask{c}
+	sharedSize := 0
+	if c.shares() {
+		sharedSize = len(c.panels) * s.K() * panelWidth
+	}
+	ws.reserve(planeSize, sharedSize)
+	c.fill, c.collect, c.multiply = fillTask{c}, collectTask{c}, multiplyTask{c}
 	return c, nil
 }
 
@@ -188,8 +202,29 @@ func (c *Conv) Run(p *pool.Pool, a Args) {
 		c.src = c.ws.planes
 		p.Run(s.Batch*s.Groups*s.Cin, c.fill)
 	}
-	p.Run(s.Batch*s.Groups*c.tiles.rowTiles*c.tiles.panelTiles, c.multiply)
+	per := c.tiles.rowTiles * c.tiles.panelTiles
+	if c.shares() {
+		c.shared = c.ws.shared
+		for c.at = range s.Batch * s.Groups {
+			p.Run(len(c.panels), c.collect)
+			p.Run(per, c.multiply)
+		}
+		c.at, c.shared = 0, nil
+	} else {
+		p.Run(s.Batch*s.Groups*per, c.multiply)
+	}
 	c.args, c.src = Args{}, nil
+}
+
+// shares reports that gathering the panels once is worth a step of its own.
+func (c *Conv) shares() bool { return c.tiles.rowTiles > 1 }
+
+type collectTask struct{ *Conv }
+
+// Do gathers one panel.
+func (c collectTask) Do(_, p int) {
+	size := c.s.K() * panelWidth
+	c.panels[p].gather(c.shared[p*size:(p+1)*size], c.src[c.at*c.image:], c.taps)
 }
 
 type fillTask struct{ *Conv }
@@ -205,7 +240,7 @@ type multiplyTask struct{ *Conv }
 // Do computes one tile of one image and group.
 func (c multiplyTask) Do(worker, i int) {
 	s, t := &c.s, &c.tiles
-	ig := i / (t.rowTiles * t.panelTiles)
+	ig := c.at + i/(t.rowTiles*t.panelTiles)
 	r0, p0 := i%t.rowTiles*t.rows, i/t.rowTiles%t.panelTiles*t.panels
 	rows, panels := min(t.rows, s.Cout-r0), min(t.panels, len(c.panels)-p0)
 	if rows <= 0 || panels <= 0 {
@@ -221,26 +256,39 @@ func (c multiplyTask) Do(worker, i int) {
 	step := gemm.StepK(k)
 	for k0 := 0; k0 < k; k0 += step {
 		kc := min(step, k-k0)
-		for p := range panels {
+		for p := 0; p < panels && c.shared == nil; p++ {
 			c.panels[p0+p].gather(ws.packB[p*gemm.BlockK*panelWidth:], src, c.taps[k0:k0+kc])
 		}
 		for r, groups := 0, ceilDiv(rows, height); groups > 0; groups-- {
 			m := ceilDiv(rows-r, groups) // even heights: 15 rows are 8+7
+			if k0 == 0 && c.args.Bias != nil {
+				for i, v := range c.args.Bias[ig%s.Groups*s.Cout+r0+r:][:m] {
+					vec.Fill(ws.bias[i*panelWidth:][:panelWidth], v)
+				}
+			}
 			for p := range panels {
-				b, j := ws.packB[p*gemm.BlockK*panelWidth:][:kc*panelWidth], (p0+p)*panelWidth
+				b, j := ws.packB[p*gemm.BlockK*panelWidth:], (p0+p)*panelWidth
+				if c.shared != nil {
+					b = c.shared[((p0+p)*k+k0)*panelWidth:]
+				}
+				b = b[:kc*panelWidth]
 				dst := out[r*pixels+j:]
-				var d []float32
-				if k0 > 0 {
+				var d []float32 // what the block of K is added to
+				ldd := pixels
+				switch {
+				case k0 > 0:
 					d = dst
+				case c.args.Bias != nil:
+					d, ldd = ws.bias, panelWidth
 				}
 				if cols := pixels - j; cols >= panelWidth {
-					kernels[m](kc, w[r*ld+k0:], ld, b, dst, pixels, d, pixels, 1)
+					kernels[m](kc, w[r*ld+k0:], ld, b, dst, pixels, d, ldd, 1)
 				} else {
-					c.edge(ws, kernels[m], m, cols, kc, w[r*ld+k0:], ld, b, dst, d)
+					c.edge(ws, kernels[m], m, cols, kc, w[r*ld+k0:], ld, b, dst, d, ldd)
 				}
 			}
 			if k0+step >= k {
-				c.finish(ig%s.Groups*s.Cout+r0+r, first+r*pixels, m, p0*panelWidth, min((p0+panels)*panelWidth, pixels))
+				c.finish(first+r*pixels, m, p0*panelWidth, min((p0+panels)*panelWidth, pixels))
 			}
 			r += m
 		}
@@ -248,12 +296,12 @@ func (c multiplyTask) Do(worker, i int) {
 }
 
 // edge computes a block of the last, narrower panel in scratch.
-func (c multiplyTask) edge(ws *scratch, kernel gemm.Micro, m, cols, kc int, w []float32, ld int, b, dst, d []float32) {
+func (c multiplyTask) edge(ws *scratch, kernel gemm.Micro, m, cols, kc int, w []float32, ld int, b, dst, d []float32, ldd int) {
 	pixels := c.s.Out[0] * c.s.Out[1]
 	var add []float32
 	if d != nil {
 		for i := range m {
-			copy(ws.rim[i*panelWidth:][:cols], d[i*pixels:])
+			copy(ws.rim[i*panelWidth:][:cols], d[i*ldd:])
 		}
 		add = ws.rim
 	}
@@ -263,9 +311,12 @@ func (c multiplyTask) edge(ws *scratch, kernel gemm.Micro, m, cols, kc int, w []
 	}
 }
 
-// finish adds bias and residual and applies the activation to m rows, of which
-// the first is channel ch and begins at element at of Y.
-func (c multiplyTask) finish(ch, at, m, j0, j1 int) {
+// finish adds the residual and applies the activation to m rows, of which the
+// first begins at element at of Y.
+func (c multiplyTask) finish(at, m, j0, j1 int) {
+	if c.args.Residual == nil && c.args.Act == nil {
+		return
+	}
 	pixels := c.s.Out[0] * c.s.Out[1]
 	for i := range m {
 		lo, hi := at+i*pixels+j0, at+i*pixels+j1
@@ -273,6 +324,6 @@ func (c multiplyTask) finish(ch, at, m, j0, j1 int) {
 		if c.args.Residual != nil {
 			residual = c.args.Residual[lo:hi]
 		}
-		c.args.epilogue(c.args.Y[lo:hi], residual, ch+i)
+		c.args.epilogue(c.args.Y[lo:hi], residual)
 	}
 }

@@ -78,21 +78,25 @@ func (d depthwiseTask) Do(worker, i int) {
 		}
 		for lo := 0; lo < total; lo += chunk {
 			hi := min(lo+chunk, total)
-			vec.Fill(sum[lo:hi], start)
-			for t, base := range d.taps {
-				vec.Axpy(sum[lo:hi], src[int(base)+lo:int(base)+hi], w[t])
-			}
+			sumTaps(sum[lo:hi], src[lo:], d.taps, w, start)
 		}
 		if pitch != s.Out[1] {
 			for y := range s.Out[0] {
 				copy(d.args.Y[at+y*s.Out[1]:][:s.Out[1]], sum[y*pitch:])
 			}
 		}
-		a := Args{Act: d.args.Act}
 		var residual []float32
 		if d.args.Residual != nil {
 			residual = d.args.Residual[at : at+pixels]
 		}
-		a.epilogue(d.args.Y[at:at+pixels], residual, 0)
+		d.args.epilogue(d.args.Y[at:at+pixels], residual)
+	}
+}
+
+// sumTapsPortable writes dst[i] = start + sum_t w[t]*src[taps[t]+i].
+func sumTapsPortable(dst, src []float32, taps []int32, w []float32, start float32) {
+	vec.Fill(dst, start)
+	for t, base := range taps {
+		vec.Axpy(dst, src[int(base):int(base)+len(dst)], w[t])
 	}
 }

@@ -164,11 +164,8 @@ func gatherRuns(dst, src []float32, taps []int32, runs []run) {
 	}
 }
 
-// epilogue adds the bias of channel ch and the residual and applies the activation.
-func (a *Args) epilogue(row, residual []float32, ch int) {
-	if a.Bias != nil {
-		vec.AddS(row, row, a.Bias[ch])
-	}
+// epilogue adds the residual and applies the activation.
+func (a *Args) epilogue(row, residual []float32) {
 	if residual != nil {
 		vec.Add(row, row, residual)
 	}

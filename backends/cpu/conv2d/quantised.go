@@ -59,7 +59,10 @@ type Quantised struct {
 	store  []uint8 // the planes
 	worker []quantScratch
 
-	fill, multiply pool.Task
+	shared []uint8 // as of Conv
+	at     int
+
+	fill, collect, multiply pool.Task
 }
 
 type quantScratch struct {
@@ -95,7 +98,10 @@ func NewQuantised(s Shape, workers int, signed bool) (*Quantised, error) {
 	for i := range c.worker {
 		c.worker[i].packB = make([]uint8, c.tiles.panels*size)
 	}
-	c.fill, c.multiply = quantFill{c}, quantMultiply{c}
+	if c.tiles.rowTiles > 1 {
+		c.shared = make([]uint8, len(c.panels)*size)
+	}
+	c.fill, c.collect, c.multiply = quantFill{c}, quantCollect{c}, quantMultiply{c}
 	return c, nil
 }
 
@@ -110,8 +116,25 @@ func (c *Quantised) Run(p *pool.Pool, a QuantArgs) {
 		c.src = c.store
 		p.Run(s.Batch*s.Groups*s.Cin, c.fill)
 	}
-	p.Run(s.Batch*s.Groups*c.tiles.rowTiles*c.tiles.panelTiles, c.multiply)
+	per := c.tiles.rowTiles * c.tiles.panelTiles
+	if c.shared != nil {
+		for c.at = range s.Batch * s.Groups {
+			p.Run(len(c.panels), c.collect)
+			p.Run(per, c.multiply)
+		}
+		c.at = 0
+	} else {
+		p.Run(s.Batch*s.Groups*per, c.multiply)
+	}
 	c.args, c.src = QuantArgs{}, nil
+}
+
+type quantCollect struct{ *Quantised }
+
+// Do gathers one panel.
+func (c quantCollect) Do(worker, p int) {
+	size := igemm.PanelSize(c.s.K())
+	quantMultiply(c).gather(&c.worker[worker], igemm.Current(), c.shared[p*size:(p+1)*size], c.src[c.at*c.image:], &c.panels[p])
 }
 
 type quantFill struct{ *Quantised }
@@ -133,7 +156,7 @@ type quantMultiply struct{ *Quantised }
 // Do computes one tile of one image and group.
 func (c quantMultiply) Do(worker, i int) {
 	s, t := &c.s, &c.tiles
-	ig := i / (t.rowTiles * t.panelTiles)
+	ig := c.at + i/(t.rowTiles*t.panelTiles)
 	r0, p0 := i%t.rowTiles*t.rows, i/t.rowTiles%t.panelTiles*t.panels
 	rows, panels := min(t.rows, s.Cout-r0), min(t.panels, len(c.panels)-p0)
 	if rows <= 0 || panels <= 0 {
@@ -145,7 +168,11 @@ func (c quantMultiply) Do(worker, i int) {
 	w := c.args.W[ch0*ld:]
 	out := c.args.Y[(ig*s.Cout+r0)*pixels:]
 	ws, ks := &c.worker[worker], igemm.Current()
-	for p := range panels {
+	b := ws.packB
+	if c.shared != nil {
+		b = c.shared[p0*size:]
+	}
+	for p := 0; p < panels && c.shared == nil; p++ {
 		c.gather(ws, ks, ws.packB[p*size:(p+1)*size], c.src[ig*c.image:], &c.panels[p0+p])
 	}
 	for r, groups := 0, ceilDiv(rows, ks.Rows); groups > 0; groups-- {
@@ -153,7 +180,7 @@ func (c quantMultiply) Do(worker, i int) {
 		for p := range panels {
 			j := (p0 + p) * panelWidth
 			cols := min(panelWidth, pixels-j)
-			ks.UnsignedB(m, quads, w[r*ld:], ld, ws.packB[p*size:(p+1)*size], ws.sums[:], panelWidth)
+			ks.UnsignedB(m, quads, w[r*ld:], ld, b[p*size:(p+1)*size], ws.sums[:], panelWidth)
 			for q := range m {
 				c.args.Out.Requantize(out[(r+q)*pixels+j:][:cols], ws.sums[q*panelWidth:][:cols], c.args.Add[ch0+r+q], c.args.Scale[ch0+r+q])
 			}
@@ -196,6 +223,7 @@ type QuantDepthwise struct {
 
 type quantPlanes struct {
 	image, plane, sum []float32
+	w                 []float32
 	bytes             []uint8
 }
 
@@ -216,6 +244,7 @@ func NewQuantDepthwise(s Shape, workers int) (*QuantDepthwise, error) {
 		if !d.planes.direct {
 			w.plane = make([]float32, d.planes.channel())
 		}
+		w.w = make([]float32, len(d.taps))
 		w.sum, w.bytes = make([]float32, chunk), make([]uint8, s.Out[0]*d.planes.pitch)
 	}
 	d.task = quantDepthwiseTask{d}
@@ -251,7 +280,9 @@ func (d quantDepthwiseTask) Do(worker, i int) {
 	total := (s.Out[0]-1)*pitch + s.Out[1]
 	for m := range s.Cout {
 		ch := i%s.Groups*s.Cout + m
-		w := d.args.W[ch*len(d.taps):][:len(d.taps)]
+		for t, v := range d.args.W[ch*len(d.taps):][:len(d.taps)] {
+			ws.w[t] = float32(int8(v))
+		}
 		dst := d.args.Y[(i*s.Cout+m)*pixels:][:pixels]
 		out := ws.bytes
 		if pitch == s.Out[1] {
@@ -263,10 +294,7 @@ func (d quantDepthwiseTask) Do(worker, i int) {
 		for lo := 0; lo < total; lo += chunk {
 			hi := min(lo+chunk, total)
 			sum := ws.sum[:hi-lo]
-			clear(sum)
-			for t, base := range d.taps {
-				vec.Axpy(sum, ws.plane[int(base)+lo:int(base)+hi], float32(int8(w[t])))
-			}
+			sumTaps(sum, ws.plane[lo:], d.taps, ws.w, 0)
 			vec.AddS(sum, sum, float32(d.args.Add[ch]))
 			vec.MulS(sum, sum, d.args.Scale[ch])
 			o.Quantize(out[lo:hi], sum, 1)

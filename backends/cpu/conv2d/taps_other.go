@@ -1,0 +1,7 @@
+//go:build !amd64 || purego
+
+package conv2d
+
+func sumTaps(dst, src []float32, taps []int32, w []float32, start float32) {
+	sumTapsPortable(dst, src, taps, w, start)
+}
