@@ -242,7 +242,7 @@ func (d *device) formLaunch(t *tensor.Tensor, raw, out driver.Ptr, to tensor.DTy
 	if !transposed {
 		l, err := copyLaunch(d, dst, src)
 		if err == nil {
-			l.p.place()
+			err = l.p.place()
 		}
 		return l, err
 	}
@@ -252,7 +252,9 @@ func (d *device) formLaunch(t *tensor.Tensor, raw, out driver.Ptr, to tensor.DTy
 		return nil, err
 	}
 	p := (&params{}).tensor(src).tensor(dst).i64(rows, cols, cols, 0, 0, 1)
-	p.place()
+	if err := p.place(); err != nil {
+		return nil, err
+	}
 	return &launch{f, ceilDiv(rows, 32) * ceilDiv(cols, 32), 256, 32 * 33 * 4, p}, nil
 }
 

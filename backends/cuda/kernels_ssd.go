@@ -8,7 +8,7 @@ import (
 // The tensor-core SSD kernels (kernels/ssd_fwd.cu): 16-bit operands, f32 sums and states. Grids and workspaces are those
 // of the C interface in ssd.h.
 
-const ssdChunk, ssdHeads = 64, 2 // positions of a chunk, warpgroups of a block
+const ssdChunk, ssdHeads = 64, 2 // positions of a chunk, strips of a block
 
 // ssdTensor submits the fused kernel when it serves these operands; ok says that it did.
 func (b *Bind) ssdTensor(n *graph.Node, s *ssdArgs) (ok bool, err error) {
@@ -57,10 +57,12 @@ func (b *Bind) ssdTensor(n *graph.Node, s *ssdArgs) (ok bool, err error) {
 		size = 64
 	}
 	wgmma := b.dev().arch == "sm_90a"
+	fields := func(p *params) *params {
+		p.ptr(x).ptr(dt).ptr(par[0]).ptr(bm).ptr(cm).ptr(par[1]).ptr(z).ptr(par[2]).ptr(s.h0).ptr(s.hT).ptr(s.y)
+		return p.i32(s.B, s.L, s.H, s.P, s.G, s.N, typeCode[t], typeCode[dt.DType], s.softplus).f32(s.low, s.high).i32(0)
+	}
 	args := func(hand, ready, states, decay *Mem, count, chunks int) *params {
-		p := (&params{}).ptr(x).ptr(dt).ptr(par[0]).ptr(bm).ptr(cm).ptr(par[1]).ptr(z).ptr(par[2]).ptr(s.h0).ptr(s.hT).ptr(s.y)
-		p.i32(s.B, s.L, s.H, s.P, s.G, s.N, typeCode[t], typeCode[dt.DType], s.softplus).f32(s.low, s.high).i32(0)
-		return p.ptr(hand).ptr(ready).ptr(states).ptr(decay).i32(count, chunks)
+		return fields(&params{}).ptr(hand).ptr(ready).ptr(states).ptr(decay).i32(count, chunks)
 	}
 	perGroup := s.H / s.G * ceilDiv(s.P, 64)
 	sequences := s.B * s.G * ceilDiv(perGroup, ssdHeads)
@@ -68,27 +70,32 @@ func (b *Bind) ssdTensor(n *graph.Node, s *ssdArgs) (ok bool, err error) {
 	if per := splitChunks(s.L, sequences, most); per*ssdChunk < s.L {
 		return true, b.ssdSplit(s, args, name, size, sequences, per, wgmma)
 	}
-	kernel := "ssd_mma_" + name
-	if wgmma {
-		kernel = "ssd_wgmma_" + name
-	}
 	blocks := sequences
 	var hand, ready *Mem
 	if blocks > most {
 		blocks = most
-		hand, ready = b.Scratch(tensor.Float32, blocks*64*size*ssdHeads), b.Scratch(tensor.Int32, blocks)
-		b.Do("fill", nil, func(s *session) error { return s.stream.Set(ready.addr(), 0, 4*blocks) })
+		hand, ready = b.Scratch(tensor.Float32, blocks*64*size*ssdHeads), b.Scratch(tensor.Int32, blocks*ssdHeads)
+		b.Do("fill", nil, func(s *session) error { return s.stream.Set(ready.addr(), 0, 4*blocks*ssdHeads) })
 	}
-	return true, b.ssdLaunch(kernel, size, blocks, args(hand, ready, nil, nil, 0, 0))
+	switch d := b.dev().Device; {
+	case wgmma && z == nil: // warpgroups in roles, bulk copies: kernels/ssd_tma.cuh
+		p := (&params{}).boxes(d, x, s.B, s.L, s.H, s.P).boxes(d, s.y, s.B, s.L, s.H, s.P).boxes(d, bm, s.B, s.L, s.G, s.N).boxes(d, cm, s.B, s.L, s.G, s.N)
+		p = fields(p).ptr(hand).ptr(ready)
+		p.b = append(p.b, make([]byte, -len(p.b)&63)...) // descriptors align their struct to 64 bytes
+		return true, b.ssdLaunch("ssd_tma_"+name, size, blocks, 512, p)
+	case wgmma:
+		return true, b.ssdLaunch("ssd_wgmma_"+name, size, blocks, 128*ssdHeads, args(hand, ready, nil, nil, 0, 0))
+	}
+	return true, b.ssdLaunch("ssd_mma_"+name, size, blocks, 128*ssdHeads, args(hand, ready, nil, nil, 0, 0))
 }
 
-func (b *Bind) ssdLaunch(kernel string, size, blocks int, p *params) error {
+func (b *Bind) ssdLaunch(kernel string, size, blocks, threads int, p *params) error {
 	kernel += map[int]string{64: "_64", 128: "_128"}[size]
 	shared, err := b.dev().number("ssd_entry", kernel+"_shared")
 	if err != nil {
 		return err
 	}
-	return b.Launch("ssd_entry", kernel, blocks, 128*ssdHeads, shared, p)
+	return b.Launch("ssd_entry", kernel, blocks, threads, shared, p)
 }
 
 // splitChunks is how many chunks a segment has when few long sequences are cut in time: the number that ends soonest when
@@ -115,15 +122,15 @@ func (b *Bind) ssdSplit(s *ssdArgs, args func(hand, ready, states, decay *Mem, c
 	states, decay := b.Scratch(tensor.Float32, count*all), b.Scratch(tensor.Float32, count*s.B*s.H)
 	collect, forward := "ssd_states_mma_"+name, "ssd_mma_"+name
 	if wgmma {
-		collect, forward = "ssd_states_wgmma_"+name, "ssd_early_"+name
+		collect, forward = "ssd_states_wgmma_"+name, "ssd_wgmma_"+name
 	}
 	if count > 1 {
-		if err := b.ssdLaunch(collect, size, sequences*(count-1), args(nil, nil, states, decay, count, per)); err != nil {
+		if err := b.ssdLaunch(collect, size, sequences*(count-1), 128*ssdHeads, args(nil, nil, states, decay, count, per)); err != nil {
 			return err
 		}
 	}
 	if err := b.Launch("ssd_entry", "ssd_segments", ceilDiv(all, 512), 128, 0, args(nil, nil, states, decay, count, per)); err != nil {
 		return err
 	}
-	return b.ssdLaunch(forward, size, sequences*count, args(nil, nil, states, decay, count, per))
+	return b.ssdLaunch(forward, size, sequences*count, 128*ssdHeads, args(nil, nil, states, decay, count, per))
 }

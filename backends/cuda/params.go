@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/ssdc-go/ssdc/backends/cuda/driver"
+	"github.com/ssdc-go/ssdc/graph/tensor"
 )
 
 // params builds the struct that a kernel takes, field by field in the order of its declaration. Fields are of 8 bytes, or
@@ -12,6 +13,7 @@ import (
 type params struct {
 	b    []byte
 	mems []fixup
+	maps []func() error // descriptors to be made then
 }
 
 // fixup is a pointer to be filled in when addresses are known.
@@ -73,11 +75,30 @@ func (p *params) seq(m *Mem) *params {
 	return p.tensor(m).i64(m.Strides[0], m.Strides[1])
 }
 
+// boxes is a descriptor for bulk copies of m, a dense 16-bit [batch, length, outer, inner], in boxes of 64 positions and 64
+// columns.
+func (p *params) boxes(d *driver.Device, m *Mem, batch, length, outer, inner int) *params {
+	at := len(p.b)
+	p.b = append(p.b, make([]byte, 128)...)
+	p.maps = append(p.maps, func() error {
+		row := uint64(2 * inner)
+		return d.TensorMap(p.b[at:at+128], m.DType == tensor.Float16, m.addr(), [4]uint64{uint64(inner), uint64(outer), uint64(length), uint64(batch)},
+			[3]uint64{row, row * uint64(outer), row * uint64(outer*length)}, [4]uint32{64, 1, 64, 1})
+	})
+	return p
+}
+
 // place fills in the addresses.
-func (p *params) place() {
+func (p *params) place() error {
 	for _, f := range p.mems {
 		binary.LittleEndian.PutUint64(p.b[f.at:], uint64(f.m.addr())+uint64(f.add))
 	}
+	for _, f := range p.maps {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // launch is one kernel on its grid.

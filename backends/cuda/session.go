@@ -393,7 +393,9 @@ func (s *session) ready(p *program) error {
 	for i := range p.steps {
 		switch st := &p.steps[i]; {
 		case st.launch != nil:
-			st.launch.p.place()
+			if err := st.launch.p.place(); err != nil {
+				return fmt.Errorf("%s: %w", st.node, err)
+			}
 		case st.place != nil:
 			if err := st.place(); err != nil {
 				return fmt.Errorf("%s: %w", st.node, err)

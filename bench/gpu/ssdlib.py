@@ -5,7 +5,7 @@ import os
 
 import torch
 
-AUTO, WGMMA, MMA, SERIAL, WGMMA_LATE = range(5)
+AUTO, WGMMA, MMA, SERIAL, TMA = range(5)
 TYPES = {torch.bfloat16: 0, torch.float16: 1, torch.float32: 2}
 
 

@@ -44,6 +44,7 @@ def compare(name, t, run):
 
 
 def check(label, path, heads):
+    """heads 0: the path has one way to lay out blocks."""
     bf, hf = torch.bfloat16, torch.float16
     cases = [
         ("one chunk", dict(B=1, L=64, H=2, P=64, G=1, N=128), {}),
@@ -61,19 +62,25 @@ def check(label, path, heads):
         ("fp16", dict(B=2, L=200, H=6, P=64, G=2, N=128), dict(dtype=hf, D=True, z=True, h0=True)),
         ("fp16 N=64", dict(B=2, L=63, H=6, P=64, G=1, N=64), dict(dtype=hf, h0=True)),
     ]
+    label += f" x{heads}" if heads else ""
+    gate = path != ssd.TMA
     for name, shape, options in cases:
-        compare(f"{label} x{heads}: {name} {shape}", ssd.inputs(**shape, **options), lambda a: ssd.forward(a, path, heads))
+        options.update(z=gate and options.get("z", False))
+        compare(f"{label}: {name} {shape}", ssd.inputs(**shape, **options), lambda a: ssd.forward(a, path, heads))
     # Enough sequences that blocks share them; the second is the shape that is timed.
-    for shape, options in ((dict(B=3, L=200, H=160, P=64, G=1, N=128), dict(h0=True, D=True, z=True)), (SHAPE, dict(D=True, raw_dt=True))):
+    for shape, options in ((dict(B=3, L=200, H=160, P=64, G=1, N=128), dict(h0=True, D=True, z=gate)), (SHAPE, dict(D=True, raw_dt=True))):
         for share in (False, True):
-            compare(f"{label} x{heads}: {'shared' if share else 'plain'} {shape}", ssd.inputs(**shape, **options),
+            compare(f"{label}: {'shared' if share else 'plain'} {shape}", ssd.inputs(**shape, **options),
                     lambda a: ssd.forward(a, path, heads, share))
 
 
 def check_wgmma():
     for heads in (2, 3, 1):
         check("wgmma", ssd.WGMMA, heads)
-    check("wgmma, late loads", ssd.WGMMA_LATE, 2)
+
+
+def check_tma():
+    check("TMA", ssd.TMA, 0)
 
 
 def check_mma():
@@ -169,9 +176,12 @@ def time_paths(label, path):
 
 def time_wgmma():
     time_paths("wgmma", ssd.WGMMA)
-    for share in (False, True):
-        time_forward(f"ssdc wgmma, 2 heads a block, late loads{', equal shares' if share else ''}", SHAPE, ssd.WGMMA_LATE, 2, share)
     time_forward("ssdc wgmma, 2 heads a block, again", SHAPE, ssd.WGMMA, 2, False)  # the difference is the noise
+
+
+def time_tma():
+    for share in (False, True, True):  # the difference of the last two is the noise
+        time_forward(f"ssdc TMA{', equal shares' if share else ''}", SHAPE, ssd.TMA, 0, share)
 
 
 def time_mma():

@@ -134,6 +134,18 @@ func (d *Device) Alloc(n int) (Ptr, error) {
 	return Ptr(p), err
 }
 
+// TensorMap fills the 128 bytes of map with a descriptor for bulk copies of boxes of a bf16 (or f16) tensor. Axes go from
+// the innermost out; strides are those of all but the innermost, in bytes.
+func (d *Device) TensorMap(m []byte, f16 bool, p Ptr, dims [4]uint64, strides [3]uint64, box [4]uint32) error {
+	half := C.int(0)
+	if f16 {
+		half = 1
+	}
+	_ = m[127]
+	return failure("cuTensorMapEncodeTiled", C.ssdc_tensor_map(d.ctx, unsafe.Pointer(unsafe.SliceData(m)), half, C.ssdc_ptr(p),
+		(*C.ulonglong)(unsafe.Pointer(&dims)), (*C.ulonglong)(unsafe.Pointer(&strides)), (*C.uint)(unsafe.Pointer(&box))))
+}
+
 // Free returns memory; 0 is allowed.
 func (d *Device) Free(p Ptr) {
 	if p != 0 {

@@ -34,11 +34,14 @@ type (
 
 // What cgo.go says of these functions holds; here they fail.
 
-func Devices() ([]Info, error)                                { return nil, errNotBuilt }
-func Open(int) (*Device, error)                               { return nil, errNotBuilt }
-func (*Device) Close()                                        {}
-func (*Device) Alloc(int) (Ptr, error)                        { return 0, errNotBuilt }
-func (*Device) Free(Ptr)                                      {}
+func Devices() ([]Info, error)         { return nil, errNotBuilt }
+func Open(int) (*Device, error)        { return nil, errNotBuilt }
+func (*Device) Close()                 {}
+func (*Device) Alloc(int) (Ptr, error) { return 0, errNotBuilt }
+func (*Device) Free(Ptr)               {}
+func (*Device) TensorMap([]byte, bool, Ptr, [4]uint64, [3]uint64, [4]uint32) error {
+	return errNotBuilt
+}
 func (*Device) FreeMemory() (int64, int64, error)             { return 0, 0, errNotBuilt }
 func (*Device) HostBytes(int) ([]byte, error)                 { return nil, errNotBuilt }
 func (*Device) FreeHost([]byte)                               {}

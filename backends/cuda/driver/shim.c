@@ -64,6 +64,9 @@ static struct {
 struct attribute { int id; int padding; union { int on; char room[64]; } value; };
 struct config { unsigned grid[3], block[3], shared; void *stream; struct attribute *attributes; unsigned n; };
 static int (*launch_ex)(const struct config *, void *, void **, void **);
+// Optional: descriptors for the bulk tensor copies of sm_90.
+static int (*encode_tiled)(void *, int, unsigned, void *, const unsigned long long *, const unsigned long long *, const unsigned *, const unsigned *, int, int,
+                           int, int);
 
 static void *open_any(const char *path, char *err, int n) {
   void *lib = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
@@ -82,6 +85,7 @@ int ssdc_cuda_open(const char *path, char *err, int n) {
   CUDA_FUNCTIONS(X)
 #undef X
   *(void **)&launch_ex = dlsym(lib, "cuLaunchKernelEx");
+  *(void **)&encode_tiled = dlsym(lib, "cuTensorMapEncodeTiled");
   return cu.Init(0);
 }
 
@@ -116,6 +120,17 @@ void ssdc_cuda_release(int index) {
     int e_ = cu.CtxSetCurrent(ctx);     \
     if (e_) return e_;                  \
   } while (0)
+
+int ssdc_tensor_map(void *c, void *map, int f16, ssdc_ptr p, const unsigned long long *dims, const unsigned long long *strides, const unsigned *box) {
+  static const unsigned steps[4] = {1, 1, 1, 1};
+  _Alignas(64) char aligned[128];
+  WITH(c);
+  if (!encode_tiled) return 801;  // CUDA_ERROR_NOT_SUPPORTED
+  // Rank 4; no interleaving, swizzle of 128 bytes, promotion to 256 bytes in the L2, zeros outside.
+  const int e = encode_tiled(aligned, f16 ? 6 : 9, 4, (void *)(uintptr_t)p, dims, strides, box, steps, 0, 3, 3, 0);
+  if (!e) memcpy(map, aligned, sizeof aligned);
+  return e;
+}
 
 int ssdc_alloc(void *c, ssdc_ptr *p, size_t n) { WITH(c); return cu.MemAlloc(p, n); }
 int ssdc_free(void *c, ssdc_ptr p) { WITH(c); return cu.MemFree(p); }

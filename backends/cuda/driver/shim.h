@@ -22,6 +22,10 @@ int ssdc_to_host(void *ctx, void *d, ssdc_ptr s, size_t n, void *stream);
 int ssdc_copy(void *ctx, ssdc_ptr d, ssdc_ptr s, size_t n, void *stream);
 int ssdc_set(void *ctx, ssdc_ptr d, unsigned char v, size_t n, void *stream);
 
+// A descriptor of 128 bytes for bulk copies of boxes of a bf16 or f16 tensor of rank 4, innermost axis first; strides, in
+// bytes, of the others.
+int ssdc_tensor_map(void *ctx, void *map, int f16, ssdc_ptr p, const unsigned long long *dims, const unsigned long long *strides, const unsigned *box);
+
 int ssdc_module(void *ctx, void **m, const void *image);
 int ssdc_unload(void *ctx, void *m);
 int ssdc_function(void *ctx, void **f, void *m, const char *name);

@@ -10,10 +10,9 @@ extern "C" {
 
 enum { SSDC_BF16 = 0, SSDC_F16 = 1, SSDC_F32 = 2 };
 
-// How a forward call computes. AUTO takes WGMMA on sm_90, MMA elsewhere, and SERIAL
-// for shapes that the tensor-core kernels do not cover. WGMMA_LATE, an experiment with 2 heads a block,
-// issues the next chunk's loads behind the first products; ssdc_ssd_forward alone knows it.
-enum { SSDC_AUTO = 0, SSDC_WGMMA_PATH = 1, SSDC_MMA_PATH = 2, SSDC_SERIAL_PATH = 3, SSDC_WGMMA_LATE_PATH = 4 };
+// How a forward call computes. AUTO takes TMA on sm_90, or WGMMA when a gate z is given, MMA elsewhere, and
+// SERIAL for shapes that the tensor-core kernels do not cover. TMA knows no z and always works at two strips a block.
+enum { SSDC_AUTO = 0, SSDC_WGMMA_PATH = 1, SSDC_MMA_PATH = 2, SSDC_SERIAL_PATH = 3, SSDC_TMA_PATH = 4 };
 
 enum { SSDC_BAD_ARGUMENT = -1, SSDC_UNSUPPORTED = -2 };
 

@@ -29,6 +29,13 @@ struct Forward {
   Handoff handoff;
   Segments segments;
 };
+#ifndef SSDC_EMULATE
+struct ForwardTma {
+  TmaMaps maps;
+  ssdc_ssd p;
+  Handoff handoff;
+};
+#endif
 
 }  // namespace
 
@@ -39,30 +46,34 @@ struct Forward {
 #define SSDC_NUMBER(name, value) extern "C" __device__ int name = value
 #endif
 
-#define FORWARD(name, T, NT, Heads, Wg, Late)                                                                            \
+#define FORWARD(name, T, NT, Heads, Wg)                                                                                  \
   SSDC_NUMBER(name##_shared, (Layout<NT, Heads>::requested));                                                            \
-  SSDC_KERNEL(name, Forward, 128 * Heads) { ssd_forward<T, NT, Heads, Wg, Late>(p.p, p.handoff, p.segments); }
+  SSDC_KERNEL(name, Forward, 128 * Heads) { ssd_forward<T, NT, Heads, Wg>(p.p, p.handoff, p.segments); }
 #define STATES(name, T, NT, Wg)                                                                                          \
   SSDC_NUMBER(name##_shared, (SegmentLayout<NT, 2>::requested));                                                         \
   SSDC_KERNEL(name, Forward, 256) { ssd_segment_states<T, NT, 2, Wg>(p.p, p.segments); }
 
-FORWARD(ssd_mma_bf16_64, __nv_bfloat16, 64, 2, false, false)
-FORWARD(ssd_mma_bf16_128, __nv_bfloat16, 128, 2, false, false)
-FORWARD(ssd_mma_f16_64, __half, 64, 2, false, false)
-FORWARD(ssd_mma_f16_128, __half, 128, 2, false, false)
+#define TMA(name, T, NT)                                                                                                 \
+  SSDC_NUMBER(name##_shared, (TmaLayout<NT>::requested));                                                                \
+  SSDC_KERNEL(name, ForwardTma, 512) { ssd_forward_tma<T, NT>(p.p, p.maps, p.handoff); }
+
+FORWARD(ssd_mma_bf16_64, __nv_bfloat16, 64, 2, false)
+FORWARD(ssd_mma_bf16_128, __nv_bfloat16, 128, 2, false)
+FORWARD(ssd_mma_f16_64, __half, 64, 2, false)
+FORWARD(ssd_mma_f16_128, __half, 128, 2, false)
 STATES(ssd_states_mma_bf16_64, __nv_bfloat16, 64, false)
 STATES(ssd_states_mma_bf16_128, __nv_bfloat16, 128, false)
 STATES(ssd_states_mma_f16_64, __half, 64, false)
 STATES(ssd_states_mma_f16_128, __half, 128, false)
 #if SSDC_WGMMA && !defined(SSDC_EMULATE)
-FORWARD(ssd_wgmma_bf16_64, __nv_bfloat16, 64, 2, true, true)
-FORWARD(ssd_wgmma_bf16_128, __nv_bfloat16, 128, 2, true, true)
-FORWARD(ssd_wgmma_f16_64, __half, 64, 2, true, true)
-FORWARD(ssd_wgmma_f16_128, __half, 128, 2, true, true)
-FORWARD(ssd_early_bf16_64, __nv_bfloat16, 64, 2, true, false)  // cut in time
-FORWARD(ssd_early_bf16_128, __nv_bfloat16, 128, 2, true, false)
-FORWARD(ssd_early_f16_64, __half, 64, 2, true, false)
-FORWARD(ssd_early_f16_128, __half, 128, 2, true, false)
+TMA(ssd_tma_bf16_64, __nv_bfloat16, 64)
+TMA(ssd_tma_bf16_128, __nv_bfloat16, 128)
+TMA(ssd_tma_f16_64, __half, 64)
+TMA(ssd_tma_f16_128, __half, 128)
+FORWARD(ssd_wgmma_bf16_64, __nv_bfloat16, 64, 2, true)
+FORWARD(ssd_wgmma_bf16_128, __nv_bfloat16, 128, 2, true)
+FORWARD(ssd_wgmma_f16_64, __half, 64, 2, true)
+FORWARD(ssd_wgmma_f16_128, __half, 128, 2, true)
 STATES(ssd_states_wgmma_bf16_64, __nv_bfloat16, 64, true)
 STATES(ssd_states_wgmma_bf16_128, __nv_bfloat16, 128, true)
 STATES(ssd_states_wgmma_f16_64, __half, 64, true)

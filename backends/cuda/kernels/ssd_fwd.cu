@@ -39,11 +39,15 @@ namespace {
 constexpr int kChunk = 64;
 constexpr float kLog2e = 1.4426950408889634f;
 
-__device__ __forceinline__ float load_dt(const ssdc_ssd &p, size_t at) {
-  if (p.dt_type == SSDC_F32) return static_cast<const float *>(p.dt)[at];
-  if (p.dt_type == SSDC_BF16) return to_float(static_cast<const __nv_bfloat16 *>(p.dt)[at]);
-  return to_float(static_cast<const __half *>(p.dt)[at]);
+// A step size as it stands in memory, and its value: apart, so that a load can be waited for later.
+__device__ __forceinline__ uint32_t load_dt_bits(const ssdc_ssd &p, size_t at) {
+  return p.dt_type == SSDC_F32 ? static_cast<const uint32_t *>(p.dt)[at] : static_cast<const uint16_t *>(p.dt)[at];
 }
+__device__ __forceinline__ float dt_value(const ssdc_ssd &p, uint32_t bits) {
+  if (p.dt_type == SSDC_F32) return __uint_as_float(bits);
+  return p.dt_type == SSDC_BF16 ? unpack(__nv_bfloat16(), bits).x : unpack(__half(), bits).x;
+}
+__device__ __forceinline__ float load_dt(const ssdc_ssd &p, size_t at) { return dt_value(p, load_dt_bits(p, at)); }
 
 // Step size from its raw value: bias, softplus, clamp, all in f32.
 __device__ __forceinline__ float step_size(const ssdc_ssd &p, float raw, float bias) {
@@ -188,6 +192,7 @@ struct Share {
     const long long from = sequences * chunks * block / blocks, to = sequences * chunks * (block + 1) / blocks;
     s0 = from / chunks, c0 = from % chunks, s1 = to / chunks, c1 = to % chunks;
   }
+  __device__ __forceinline__ int total() const { return (s1 - s0) * chunks + c1 - c0; }
   __device__ __forceinline__ int pieces() const { return s1 - s0 + (c1 > 0); }
   __device__ __forceinline__ Piece piece(int i) const {
     const int s = c1 > 0 ? s1 - i : s1 - 1 - i;
@@ -210,9 +215,8 @@ struct Segments {
 };
 
 // T: 16-bit type; NT: N rounded up to 64 or 128; Heads: warpgroups of a block;
-// Wg: products by wgmma (sm_90a), else by mma.sync. Late (with Wg): the next chunk's loads and decays
-// are issued behind the first two products, not before them.
-template <class T, int NT, int Heads, bool Wg, bool Late = false>
+// Wg: products by wgmma (sm_90a), else by mma.sync.
+template <class T, int NT, int Heads, bool Wg>
 __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_constant__ ssdc_ssd p, Handoff handoff, Segments segments) {
 #if !SSDC_WGMMA
   if constexpr (Wg) return;
@@ -288,12 +292,6 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
     __syncthreads();  // the piece before has read its tiles
     load_chunk(piece.first);
     float2 steps = warp == 0 ? load_steps(piece.first) : make_float2(0.f, 0.f);
-    if constexpr (Late) {  // a chunk further ahead
-      if (warp == 0) {
-        fill_decay(p, decays[piece.first & 1], steps, piece.first * kChunk, a_scale, bias, lane);
-        steps = load_steps(piece.first + 1);
-      }
-    }
     if (piece.first > 0 && !segments.count) {
       if (thread == 0) wait_for(handoff.ready + blockIdx.x - 1);
       __syncthreads();
@@ -333,18 +331,15 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
       const uint32_t C_tile = stage + Place::C, B_tile = stage + Place::B, X_tile = stage + Place::X + wg * kTile;
       Decay &decay = decays[c & 1];
 
-      if constexpr (!Late)
-        if (warp == 0) fill_decay(p, decay, steps, t0, a_scale, bias, lane);
+      if (warp == 0) fill_decay(p, decay, steps, t0, a_scale, bias, lane);
       // Publishes this chunk's tiles, the state's tile and the decays; and every warp is
       // done with the other stage, which the next load overwrites.
       copy_wait_all();
       if constexpr (Wg) fence_for_wgmma();
       __syncthreads();
-      if constexpr (!Late) {
-        if (c + 1 < piece.last) {
-          load_chunk(c + 1);
-          if (warp == 0) steps = load_steps(c + 1);
-        }
+      if (c + 1 < piece.last) {
+        load_chunk(c + 1);
+        if (warp == 0) steps = load_steps(c + 1);
       }
 
       float K[32], Y[32];
@@ -364,15 +359,6 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
           Wgmma<64, false>::mma(T(), Y, dC + off, dS + off, k > 0);
         }
         wgmma_commit();
-        if constexpr (Late) {
-          if (c + 1 < piece.last) {
-            load_chunk(c + 1);
-            if (warp == 0) {  // last read in chunk c - 1, before the barrier above
-              fill_decay(p, decays[(c + 1) & 1], steps, t0 + kChunk, a_scale, bias, lane);
-              steps = load_steps(c + 2);
-            }
-          }
-        }
 #endif
       } else {
 #pragma unroll
@@ -647,6 +633,10 @@ template <class T, int N> __global__ void __launch_bounds__(256) ssd_step(const 
 
 #include "ssd_split.cuh"
 
+#ifndef SSDC_EMULATE
+#include "ssd_tma.cuh"
+#endif
+
 #if !defined(SSDC_EMULATE) && !defined(SSDC_DEVICE_ONLY)
 namespace {
 
@@ -656,8 +646,14 @@ int multiprocessors() {
   return count;
 }
 
-template <class T, int NT, int Heads, bool Wg, bool Late = false> int launch_forward(const ssdc_ssd &p, void *workspace, cudaStream_t stream) {
-  auto kernel = ssd_forward<T, NT, Heads, Wg, Late>;
+}  // namespace
+
+#include "ssd_tma_host.cuh"
+
+namespace {
+
+template <class T, int NT, int Heads, bool Wg> int launch_forward(const ssdc_ssd &p, void *workspace, cudaStream_t stream) {
+  auto kernel = ssd_forward<T, NT, Heads, Wg>;
   constexpr int bytes = Layout<NT, Heads>::requested;
   cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (e != cudaSuccess) return e;
@@ -691,9 +687,9 @@ template <class T> int forward(const ssdc_ssd &p, int path, int heads, void *wor
     ssd_serial<T><<<(unsigned)((threads + 255) / 256), 256, 0, s>>>(p);
     return cudaGetLastError();
   }
-  if (path == SSDC_WGMMA_LATE_PATH) {
-    if (heads != 2) return SSDC_UNSUPPORTED;
-    return p.state <= 64 ? launch_forward<T, 64, 2, true, true>(p, workspace, s) : launch_forward<T, 128, 2, true, true>(p, workspace, s);
+  if (path == SSDC_TMA_PATH) {
+    if (p.z) return SSDC_UNSUPPORTED;
+    return p.state <= 64 ? launch_tma<T, 64>(p, workspace, s) : launch_tma<T, 128>(p, workspace, s);
   }
   if (path == SSDC_WGMMA_PATH)
     return p.state <= 64 ? forward_heads<T, 64, true>(p, heads, workspace, s) : forward_heads<T, 128, true>(p, heads, workspace, s);
@@ -729,7 +725,7 @@ extern "C" int ssdc_ssd_forward(const ssdc_ssd *p, int path, int heads, void *wo
     cudaError_t e = cudaGetDevice(&device);
     if (e == cudaSuccess) e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
     if (e != cudaSuccess) return e;
-    path = !covered ? SSDC_SERIAL_PATH : major == 9 ? SSDC_WGMMA_PATH : SSDC_MMA_PATH;
+    path = !covered ? SSDC_SERIAL_PATH : major != 9 ? SSDC_MMA_PATH : p->z ? SSDC_WGMMA_PATH : SSDC_TMA_PATH;
   } else if (path != SSDC_SERIAL_PATH && !covered) {
     return SSDC_UNSUPPORTED;
   }
@@ -740,7 +736,7 @@ extern "C" int ssdc_ssd_forward(const ssdc_ssd *p, int path, int heads, void *wo
 
 #include "ssd_split_host.cuh"
 
-extern "C" long long ssdc_ssd_workspace(void) { return multiprocessors() * (3LL * 64 * 128 * sizeof(float) + sizeof(int)); }
+extern "C" long long ssdc_ssd_workspace(void) { return multiprocessors() * (3LL * 64 * 128 * sizeof(float) + 2 * sizeof(int)); }
 
 extern "C" int ssdc_ssd_step(const ssdc_ssd *p, void *stream) {
   if (!valid(p) || p->length != 1 || !p->hT) return SSDC_BAD_ARGUMENT;

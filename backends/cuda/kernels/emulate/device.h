@@ -52,6 +52,11 @@ inline float __int_as_float(int v) { float r; memcpy(&r, &v, 4); return r; }
 inline float __fdividef(float a, float b) { return a / b; }
 inline float __expf(float v) { return std::exp(v); }
 inline float exp2_fast(float v) { return std::exp2(v); }
+inline float __uint_as_float(uint32_t bits) {
+  float v;
+  std::memcpy(&v, &bits, 4);
+  return v;
+}
 
 constexpr int kTile = 8192;
 inline uint32_t tile_at(int row, int chunk) {
