@@ -69,7 +69,7 @@ class Bench:
     def artifact(self, kind: str, fmt: str) -> pathlib.Path:
         path = self.work / f"{kind}.{fmt}.ssda"
         if not path.exists():
-            more = ["--logits", "last"] if kind == "prefill" else []
+            more = ["--logits", "last", "--carry-state"] if kind == "prefill" else []
             out(self.ssdc, "compile", self.a.models / f"mamba2_130m_{kind}" / "model.onnx", "-o", path, "--weights", fmt, *more)
         return path
 
@@ -156,24 +156,25 @@ class Bench:
         return result
 
     def curve(self):
-        """Tokens per second and peak memory against the length of the prompt."""
+        """Tokens per second and peak memory against the length of the prompt: processes that run it once."""
         result = {}
         path = self.artifact("prefill", "f32")
         for length in self.a.lengths:
-            r = json.loads(out(self.ssdc, "bench", path, "--threads", self.a.threads, "--runs", "2" if length > 4096 else "4", "--shape", f"sequence={length}", "--json"))
-            result[str(length)] = {"tokens_s": length * 1e3 / r["median_ms"], "peak_mb": memory(self, path, length)}
+            runs = [once(self.ssdc, "run", path, "--random", "--no-verify", "--json", "--segment", SEGMENT, "--shape", f"sequence={length}", "--threads", self.a.threads)
+                    for _ in range(1 if length > 16384 else self.a.rounds)]
+            result[str(length)] = {"tokens_s": length / statistics.median(s for s, _ in runs), "peak_mb": max(m for _, m in runs)}
             say(length, result[str(length)])
         return result
 
 
-def memory(b: "Bench", path, length) -> float:
-    """Peak memory of a process that opens the model and runs it once, in MiB, weights included."""
-    with tempfile.TemporaryDirectory() as d:
-        log = pathlib.Path(d) / "log"
-        subprocess.run(["/usr/bin/env", "python3", "-c",
-                        "import resource,subprocess,sys;subprocess.run(sys.argv[2:],check=True,stdout=subprocess.DEVNULL);open(sys.argv[1],'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024))",
-                        log, b.ssdc, "run", path, "--random", "--no-verify", "--shape", f"sequence={length}", "--threads", str(b.a.threads)], check=True)
-        return float(log.read_text())
+SEGMENT = 2048
+
+
+def once(*cmd) -> tuple[float, float]:
+    """Seconds of the run, and peak memory of the process in MiB, weights included."""
+    code = ("import resource,subprocess,sys;o=subprocess.run(sys.argv[1:],check=True,capture_output=True,text=True).stdout;"
+            "import json;print(json.dumps([json.loads(o)['seconds'],resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024]))")
+    return tuple(json.loads(out(sys.executable, "-c", code, *cmd)))
 
 
 def main():
@@ -185,7 +186,7 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--formats", type=lambda s: s.split(","), default=list(FORMATS), help="weights of the part models; the others keep their numbers")
-    p.add_argument("--lengths", type=lambda s: [int(x) for x in s.split(",")], default=[512, 2048, 8192])
+    p.add_argument("--lengths", type=lambda s: [int(x) for x in s.split(",")], default=[512, 2048, 8192, 32768, 131072])
     p.add_argument("--work", help="folder for programs and artifacts, kept")
     a = p.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -197,10 +198,12 @@ def main():
         say("measuring", part)
         before = os.getloadavg()[0]
         data = getattr(b, part)()
+        rounds = a.rounds
         if part in ("models", "curve"):
+            rounds = max(rounds, results.get(part, {}).get("rounds", 0))  # of those measured now and before
             data = results.get(part, {}).get("data", {}) | data
         r = {"data": data, "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"), "threads": a.threads,
-             "rounds": a.rounds, "machine": machine(), "load": [before, os.getloadavg()[0]]}
+             "rounds": rounds, "machine": machine(), "load": [before, os.getloadavg()[0]]}
         results[part] = r
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")

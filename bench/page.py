@@ -95,7 +95,8 @@ def matmul(p):
 
 def curve(p):
     rows = [[f"{int(l):,}", f"{r['tokens_s']:.0f}", f"{r['peak_mb']:.0f}"] for l, r in sorted(p["data"].items(), key=lambda x: int(x[0]))]
-    return ("\n## Length\n\nA prompt of the same model in float32, run in segments that carry the state. Memory is the peak of the process, weights and inputs included.\n\n" +
+    return ("\n## Length\n\nA prompt of the same model in float32 and the logits of its last token, the first run of a process, in segments of at most 2048 tokens "
+            "that carry the state (`--carry-state`, `--segment 2048`). Memory is the peak of the process, weights and inputs included. Above 16,384 tokens one process each, below the median of the rounds.\n\n" +
             table(["tokens", "tokens/s", "peak MiB"], rows) + "\n![tokens per second against length](tokens.svg)\n![memory against length](memory.svg)\n" + note(p))
 
 
