@@ -9,7 +9,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/importers/onnx/proto"
 	"github.com/ssdc-go/ssdc/ops"
-	opsonnx "github.com/ssdc-go/ssdc/ops/onnx"
+	"github.com/ssdc-go/ssdc/ops/library"
 )
 
 // Small models for tests, written in a line each.
@@ -17,7 +17,7 @@ import (
 func rows(t testing.TB) *ops.Table {
 	t.Helper()
 	var tab ops.Table
-	if err := opsonnx.Register(&tab); err != nil {
+	if err := library.Register(&tab); err != nil {
 		t.Fatal(err)
 	}
 	return &tab

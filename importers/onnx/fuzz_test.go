@@ -17,6 +17,13 @@ func FuzzRead(f *testing.F) {
 		}
 		f.Add(b)
 	}
+	for _, name := range []string{"ai.onnx.ml/tree_regressor_sum", "ai.onnx.ml/svm_classifier_rbf", "com.microsoft/matmul_4_bits_padded", "com.microsoft/gqa_step", "com.microsoft/mha_past", "com.microsoft/causal_conv_dilated"} {
+		b, err := os.ReadFile(filepath.Join("../../testdata/ops", name, "model.onnx"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Add(bytesOf(f, model(small())))
 	f.Add(bytesOf(f, externalModel("w.data", "offset", "0")))
 	fn := &proto.FunctionProto{Domain: "local", Name: "f", Input: []string{"a"}, Output: []string{"b", "a"},

@@ -11,6 +11,7 @@ package microsoft
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/ssdc-go/ssdc/graph"
@@ -61,8 +62,8 @@ func composite(name, doc string, in, out []ops.Param, attrs []ops.Attr, f func(x
 				case nil:
 				case abort:
 					res, err = nil, p.error
-				default:
-					panic(p)
+				default: // a rank that no model of this operator has
+					res, err = nil, fmt.Errorf("inputs of type %s do not fit: %v", types(n), p)
 				}
 			}()
 			if res = f(&expansion{b: b, n: n}); res == nil {
@@ -77,6 +78,19 @@ func composite(name, doc string, in, out []ops.Param, attrs []ops.Attr, f func(x
 		},
 	}
 	return ops.ByDecomposition(table, r)[0]
+}
+
+// types lists the input types of a node for messages.
+func types(n *graph.Node) string {
+	var s []string
+	for _, v := range n.In {
+		if v == nil {
+			s = append(s, "-")
+		} else {
+			s = append(s, v.Type.String())
+		}
+	}
+	return strings.Join(s, ", ")
 }
 
 // expansion writes one node out. Its methods end it with an abort at the first
@@ -125,7 +139,11 @@ func (x *expansion) scalar(v int64) *graph.Value { return x.b.Const(tensor.Scala
 
 // like is the number v in the element type of a value.
 func (x *expansion) like(of *graph.Value, v float64) *graph.Value {
-	t := tensor.New(of.Type.DType)
+	d := of.Type.DType
+	if !d.IsFloat() && !d.IsInt() {
+		x.fail("a value of type %s where a number is expected", of.Type)
+	}
+	t := tensor.New(d)
 	t.SetAt(0, v)
 	return x.b.Const(t)
 }

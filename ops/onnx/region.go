@@ -112,6 +112,9 @@ func clampedBilinear(y, x float64, h, w int) (at [4]int, wt [4]float64) {
 	return [4]int{y0*w + x0, y0*w + x1, y1*w + x0, y1*w + x1}, [4]float64{(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx}
 }
 
+// maxSamples bounds the points of a bin: more than the pixels of any image's bin.
+const maxSamples = 1 << 22
+
 func evalRoiAlign(c *ops.Call) ([]*tensor.Tensor, error) {
 	x, rois, batchOf, a := c.In[0], c.In[1], c.In[2], c.Node.Attrs
 	oh, ow, ratio := int(a.Int("output_height", 1)), int(a.Int("output_width", 1)), int(a.Int("sampling_ratio", 0))
@@ -138,6 +141,9 @@ func evalRoiAlign(c *ops.Call) ([]*tensor.Tensor, error) {
 		sw, sh := ratio, ratio
 		if ratio <= 0 {
 			sw, sh = int(math.Ceil(bw)), int(math.Ceil(bh))
+		}
+		if sw < 0 || sh < 0 || sw > 0 && sh > maxSamples/sw {
+			return nil, fmt.Errorf("box %d, %v, is sampled at %d by %d points for each result, more than %d", r, box[r*4:r*4+4], sh, sw, maxSamples)
 		}
 		for bin := range oh * ow {
 			by, bx := float64(bin/ow), float64(bin%ow)

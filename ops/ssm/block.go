@@ -167,8 +167,8 @@ var Dims = &ops.Op{
 	Infer: func(c *ops.Infer) error {
 		exprs := c.Node.Attrs.Strings("dims")
 		with := map[string]graph.Dim{}
-		for i, v := range c.Node.In {
-			for a, d := range v.Type.Shape {
+		for i := range c.Node.In {
+			for a, d := range c.Type(i).Shape {
 				with[fmt.Sprintf("x%d.%d", i, a)] = d
 			}
 		}

@@ -51,6 +51,12 @@ func inferLinearScan(c *ops.Infer) error {
 	}
 	if c.Node.Attrs.Int("complex", 0) != 0 {
 		for _, t := range []graph.Type{a, u} {
+			if !t.Ranked() {
+				continue
+			}
+			if t.Rank() == 0 {
+				return c.Errorf("complex numbers want a last axis (real, imaginary), not %s", t)
+			}
 			if n, ok := t.Shape[len(t.Shape)-1].Const(); t.Rank() < 3 || ok && n != 2 {
 				return c.Errorf("complex numbers want a last axis (real, imaginary) of length 2, not %s", t)
 			}
