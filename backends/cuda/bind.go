@@ -90,8 +90,8 @@ func (e *executable) bind(shapes [][]int) (p *program, err error) {
 	}
 	b.classify()
 	b.choose()
+	b.joinChains() // first: it lets values live longer
 	b.inputs()
-	b.joinChains()
 	for i, n := range b.nodes {
 		if err := b.node(i, n); err != nil {
 			return nil, err

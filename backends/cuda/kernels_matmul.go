@@ -249,13 +249,22 @@ func (b *Bind) product(g gemm) error {
 	if name, ok := g.thin(); ok {
 		return b.own(g, name, ceilDiv(g.n*32, 256), 0)
 	}
-	if b.dev().blas != nil && g.batch2 == 1 && g.k > 0 {
+	if b.dev().blas != nil && g.batch2 == 1 {
 		return b.blas(g)
 	}
-	if name, ok := g.tensorCore(); ok {
-		return b.own(g, name, ceilDiv(g.m, 128)*ceilDiv(g.n, 128)*g.batch*g.batch2, 3*4*8192+1024)
+	l, err := b.thick(g)
+	if err == nil {
+		b.submit(b.name, l)
 	}
-	return b.own(g, "gemm_f32", ceilDiv(g.m, 64)*ceilDiv(g.n, 64)*g.batch*g.batch2, 2*16*68*4)
+	return err
+}
+
+// thick makes the launch of our own kernel for products of many rows.
+func (b *Bind) thick(g gemm) (*launch, error) {
+	if name, ok := g.tensorCore(); ok {
+		return b.ownLaunch(g, name, ceilDiv(g.m, 128)*ceilDiv(g.n, 128)*g.batch*g.batch2, 3*4*8192+1024)
+	}
+	return b.ownLaunch(g, "gemm_f32", ceilDiv(g.m, 64)*ceilDiv(g.n, 64)*g.batch*g.batch2, 2*16*68*4)
 }
 
 // skinny names the tensor-core kernel for products of up to 16 rows with a transposed matrix of 16-bit elements.
@@ -302,13 +311,25 @@ func (g *gemm) tensorCore() (string, bool) {
 
 // own submits one of our kernels.
 func (b *Bind) own(g gemm, name string, blocks, shared int) error {
+	l, err := b.ownLaunch(g, name, blocks, shared)
+	if err == nil {
+		b.submit(b.name, l)
+	}
+	return err
+}
+
+func (b *Bind) ownLaunch(g gemm, name string, blocks, shared int) (*launch, error) {
+	if blocks <= 0 || blocks > 1<<31-1 {
+		return nil, ErrFallback
+	}
 	trans := 0
 	if g.transB {
 		trans = 1
 	}
 	p := (&params{}).tensor(g.a).tensor(g.b).tensor(g.c).tensor(g.bias).tensor(g.residual).i64(g.m, g.n, g.k, g.lda, g.ldb, g.ldc,
 		g.batch, g.sa[0], g.sb[0], g.sc[0], g.batch2, g.sa[1], g.sb[1], g.sc[1], trans, g.act).f32(g.alpha, 0)
-	return b.Launch("matmul", name, blocks, 256, shared, p)
+	f, err := b.dev().function("matmul", name, shared)
+	return &launch{f, blocks, 256, shared, p}, err
 }
 
 var blasTypes = map[tensor.DType]driver.BLASType{tensor.Float32: driver.BLASF32, tensor.Float16: driver.BLASF16, tensor.BFloat16: driver.BLASBF16}
@@ -331,6 +352,16 @@ func (b *Bind) blas(g gemm) error {
 		Batch: g.batch, StrideA: int64(g.sa[0]), StrideB: int64(g.sb[0]), StrideC: int64(g.sc[0]), Alpha: g.alpha,
 		FastTF32: e.set.compute == "tf32", Residual: g.residual != nil && g.act == 0, Bias: bias != nil,
 	}
+	// Where cuBLASLt has no algorithm, for an odd start of a view, say, our kernel serves.
+	plain := g
+	plain.act, plain.bias = 0, bias
+	if g.act != 0 {
+		plain.residual = nil
+	}
+	other, err := b.thick(plain)
+	if err != nil {
+		return err
+	}
 	var plan *driver.MatmulPlan
 	b.Do("gemm", func() error {
 		q.A, q.B, q.C = g.a.addr(), g.b.addr(), g.c.addr()
@@ -341,11 +372,19 @@ func (b *Bind) blas(g gemm) error {
 			q.C0 = g.residual.addr()
 		}
 		var err error
-		if plan, err = e.dev.blas.Plan(q, workspaceBytes); err == nil {
-			p.plans = append(p.plans, plan)
+		if plan, err = e.dev.blas.Plan(q, workspaceBytes); err != nil {
+			plan = nil
+			other.p.place()
+			return nil
 		}
-		return err
-	}, func(s *session) error { return plan.Run(s.stream, s.workspace, workspaceBytes) })
+		p.plans = append(p.plans, plan)
+		return nil
+	}, func(s *session) error {
+		if plan == nil {
+			return s.stream.Launch(other.f, other.blocks, other.threads, other.shared, other.p.b)
+		}
+		return plan.Run(s.stream, s.workspace, workspaceBytes)
+	})
 	if g.act == 0 {
 		return nil
 	}

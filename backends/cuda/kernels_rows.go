@@ -123,8 +123,12 @@ func lowerNorm(b *Bind, n *graph.Node) error {
 	}
 	p := (&params{}).tensor(x).tensor(z).tensor(weight).tensor(bias).tensor(b.Out(0)).i64(rows, cols, ldx, ldz, width, mean, after).f32(n.Attrs.Float("epsilon", 1e-5)).i32(fours)
 	threads := rowThreads(cols)
-	if cols >= 4096 && fours == 1 {
-		threads = 512
+	if fours == 1 { // two quadruples a thread when there are few rows, four when the rows fill the device
+		per := 2
+		if rows*(width/cols) > 4*b.dev().Info.Multiprocessors {
+			per = 4
+		}
+		threads = min(alignUp(ceilDiv(cols/4, per), 32), 512)
 	}
 	return b.Launch("norm", "norm_rows", rows*(width/cols), threads, (32+cols)*4, p)
 }

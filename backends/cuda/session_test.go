@@ -281,6 +281,36 @@ func TestGatherRange(t *testing.T) {
 	}
 }
 
+// TestChainLifetime: what a chain reads lives until its launch, which comes after nodes between its first and its last.
+func TestChainLifetime(t *testing.T) {
+	g := graph.New("chain")
+	x := g.AddInput("x", graph.T(tensor.Float32, graph.D(64)))
+	y := g.AddInput("y", graph.T(tensor.Float32, graph.D(64)))
+	one := func(op string, in ...*graph.Value) *graph.Value { return g.Add(onnxOp(op, 13), nil, in, 1, "").Out[0] }
+	a := one("Neg", x)
+	b := one("Exp", a) // runs with the last Add
+	c := one("ReduceSum", one("Tanh", y))
+	d := one("Softmax", y)
+	g.AddOutput(one("Add", b, one("Softmax", one("Add", d, c))))
+	table := opTable(t)
+	if err := ops.InferGraph(table, g); err != nil {
+		t.Fatal(err)
+	}
+	in := map[string]*tensor.Tensor{"x": random(1, tensor.Float32, 64), "y": random(2, tensor.Float32, 64)}
+	want, err := ops.Run(context.Background(), table, g, []*tensor.Tensor{in["x"], in["y"]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := open(t, g, backends.Target{})
+	got, err := session_(t, e).Run(context.Background(), in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := distance(got[g.Outputs[0].Name], want[0]); err != nil || d > 1e-6 {
+		t.Errorf("distance %.2e %v", d, err)
+	}
+}
+
 // TestReshaped: strided views under other shapes.
 func TestReshaped(t *testing.T) {
 	base := denseMem(tensor.Float32, []int{4, 6, 8})

@@ -264,6 +264,13 @@ int ssdc_blas_plan(void *c, void *handle, const struct ssdc_product *p, size_t w
   if (!e) e = layout(&q->c, p->out_type, p->n, p->m, p->ldc, p->batch, p->stride_c);
   if (!e) e = blas.PrefCreate(&q->pref);
   if (!e) e = blas.PrefSet(q->pref, 1, &workspace, sizeof workspace);
+  // The heuristics take every matrix to start on 256 bytes unless told otherwise; views of others do not.
+  const ssdc_ptr starts[4] = {p->b, p->a, p->c0 | p->c, p->c};
+  for (int i = 0; i < 4 && !e; i++) {
+    uint32_t bytes = 256;
+    while (starts[i] % bytes) bytes /= 2;
+    e = blas.PrefSet(q->pref, 5 + i, &bytes, sizeof bytes);
+  }
   if (!e) e = blas.Heuristic(handle, q->desc, q->a, q->b, q->c, q->c, q->pref, 1, &q->best, &found);
   if (!e && (!found || q->best.state)) e = 15;  // not supported
   if (e) {
