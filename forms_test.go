@@ -63,6 +63,7 @@ type formsMeta struct {
 	Torch       string            `json:"torch"`
 	HF          string            `json:"transformers"`
 	Inexact     map[string]int    `json:"expect_inexact"`
+	Limit       float64           `json:"rel_err_limit"` // 0: 1e-5
 	Miss        map[string]string `json:"expect_miss"`
 	Export      map[string]string `json:"export_untold"` // dialect: why it does not tell the scan
 }
@@ -136,6 +137,9 @@ func readMeta(t *testing.T, dir string) (m formsMeta) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+	if m.Limit == 0 {
+		m.Limit = 1e-5
 	}
 	return m
 }

@@ -257,6 +257,9 @@ func TestMutations(t *testing.T) {
 		if len(src.Graph.Nodes) > 1500 {
 			continue // long unrolled traces
 		}
+		if readMeta(t, dir).Limit > 1e-4 {
+			continue // float16 rounds by more than a mutation's difference may be
+		}
 		in, _, err := tensor.ReadNpz(filepath.Join(dir, "inputs.npz"))
 		if err != nil {
 			t.Fatal(err)

@@ -61,7 +61,8 @@ func relError(t *testing.T, got, want *tensor.Tensor) float64 {
 }
 
 // TestParity: the reference backend, the CPU backend with and without fusion
-// all agree with PyTorch in float64, to 1e-5 by norm, states included.
+// all agree with PyTorch in float64, to 1e-5 by norm (float16 models to 5e-3,
+// which their own rounding is worth), states included.
 func TestParity(t *testing.T) {
 	fixtures(t, func(t *testing.T, dir string, expect map[string]int) {
 		for _, way := range []struct {
@@ -103,8 +104,8 @@ func TestParity(t *testing.T) {
 						if got[name] == nil {
 							t.Fatalf("no output %q", name)
 						}
-						if e := relError(t, got[name], w); !(e <= 1e-5) {
-							t.Errorf("%s %s: relative error %.2e, at most 1e-5", filepath.Base(path), name, e)
+						if e, most := relError(t, got[name], w), readMeta(t, dir).Limit; !(e <= most) {
+							t.Errorf("%s %s: relative error %.2e, at most %.0e", filepath.Base(path), name, e, most)
 						}
 					}
 				}

@@ -110,6 +110,7 @@ def describe(fx: Fixture, built: Built, path: pathlib.Path, changes: list[str]) 
         "opset": {o.domain or "ai.onnx": o.version for o in model.opset_import},
         "nodes": len(model.graph.node),
         "expect_fused": fx.expect_fused,
+        "rel_err_limit": fx.rel_err_limit,
         "export_untold": fx.export_untold,
         "expect_inexact": fx.expect_inexact,
         "expect_miss": fx.expect_miss,
