@@ -225,6 +225,9 @@ func (l *legalizer) lowerNode(n *graph.Node) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if n.Op.Is("", "Swish") { // ONNX Runtime 1.32 has no kernel at some places of a graph, and fuses x*Sigmoid(x)
+		return true, l.decompose(n, row)
+	}
 	if l.d.keeps(n.Op.Domain) && (n.Op.Domain != "" || row.Traits&ops.Composite == 0) {
 		return false, nil
 	}

@@ -70,14 +70,13 @@ def main() -> None:
             for dialect in a.dialects.split(","):
                 out = root / f"{fixture.name}.{dialect}.onnx"
                 try:
-                    if (fixture / "skip_export").exists():
-                        continue
                     subprocess.run([a.ssdc, "export", fixture / "model.onnx", "-o", out, "--dialect", dialect], check=True,
                                    capture_output=True, text=True)
                     onnx.checker.check_model(str(out), full_check=True)
                     cells.append(f"{dialect} {run(out, fixture):.1e}")
-                    if a.reimport:
-                        want = json.loads(meta.read_text())["expect_fused"]
+                    about = json.loads(meta.read_text())
+                    if a.reimport and dialect not in about.get("export_untold", {}):
+                        want = about["expect_fused"]
                         r = subprocess.run([a.ssdc, "explain", out, "--json"], check=True, capture_output=True, text=True)
                         have = json.loads(r.stdout)["fused"]
                         lost = {k: (have.get(k, 0), n) for k, n in want.items() if have.get(k, 0) < n}
