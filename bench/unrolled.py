@@ -1,7 +1,7 @@
 """The speech model of onnxruntime issue 27796 in both forms that people get from PyTorch: how long ssdc takes to compile
 the trace, and how fast it runs the Loop, beside ONNX Runtime.
 
-    python unrolled.py DIR          makes the models in DIR when they are not there (15 minutes of one core, 2 GB), then measures
+    python unrolled.py DIR          makes the models in DIR when they are not there (some minutes), then measures
 
 See README.md. The Python needs torch, onnx and onnxruntime (testdata/scripts/requirements.txt).
 """

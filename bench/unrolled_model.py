@@ -4,8 +4,8 @@ scan is scripted, writes as an ONNX Loop.
 
     python unrolled_model.py DIR --layers 30 --length 1380 --batch 1
 
-writes DIR/loop.onnx, DIR/unrolled.onnx and DIR/inputs.npz. Tracing half a million nodes takes PyTorch a quarter of an
-hour and tens of gigabytes, so the unrolled form is made from a real export of 4 steps by repeating its steps as the
+writes DIR/loop.onnx, DIR/unrolled.onnx and DIR/inputs.npz. Tracing half a million nodes takes PyTorch many minutes
+and gigabytes, so the unrolled form is made from a real export of 4 steps by repeating its steps as the
 exporter would have written them; --check compares that with a real export of --length steps, node by node.
 """
 import argparse
