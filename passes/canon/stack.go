@@ -108,7 +108,7 @@ func coversBut(data, u graph.Type, at map[int]int64) bool {
 }
 
 // scatterNDAt reads the axes that a ScatterND writes at one index: the first,
-// when the index tuples have one element, or those of a full grid of tuples
+// when the index tuples have one element, or those of a grid of tuples
 // whose other components count 0, 1, 2... along their own axis.
 func scatterNDAt(data graph.Type, indices *graph.Value, u graph.Type) map[int]int64 {
 	grid := indices.Type.Shape
@@ -130,12 +130,13 @@ func scatterNDAt(data graph.Type, indices *graph.Value, u graph.Type) map[int]in
 		return constantGrid(data, indices.Const, u)
 	}
 	cat := indices.Def
-	if cat == nil || !cat.Op.Is("", "Concat") || len(cat.In) != data.Rank() || len(grid) != data.Rank()+1 || concatAxis(cat) != data.Rank() {
+	k := len(grid) - 1 // components of a tuple: the leading axes
+	if cat == nil || !cat.Op.Is("", "Concat") || len(cat.In) != k || k > data.Rank() || concatAxis(cat) != k {
 		return nil
 	}
 	at := map[int]int64{}
 	for axis, c := range cat.In {
-		if !c.Type.Ranked() || c.Type.Rank() != len(grid) || !c.Type.Shape[data.Rank()].Is(1) {
+		if !c.Type.Ranked() || c.Type.Rank() != len(grid) || !c.Type.Shape[k].Is(1) {
 			return nil
 		}
 		if counts(c, axis, data.Shape[axis]) {
@@ -158,8 +159,8 @@ func scatterNDAt(data graph.Type, indices *graph.Value, u graph.Type) map[int]in
 
 // constantGrid reads a grid of index tuples that was folded to a constant.
 func constantGrid(data graph.Type, indices *tensor.Tensor, u graph.Type) map[int]int64 {
-	rank := data.Rank()
-	if len(indices.Shape) != rank+1 || indices.Shape[rank] != rank || indices.Len() == 0 || indices.Len() > maxConstScan {
+	rank := len(indices.Shape) - 1 // components of a tuple: the leading axes
+	if rank < 1 || rank > data.Rank() || indices.Shape[rank] != rank || indices.Len() == 0 || indices.Len() > maxConstScan {
 		return nil
 	}
 	at := map[int]int64{}

@@ -453,7 +453,7 @@ func (a *attempt) collected(loop *Loop, rt *root, y *graph.Value) {
 
 // begin notes where the trace begins.
 func (l *Loop) begin(v *graph.Value) {
-	if v != nil && v.Const == nil && !slices.Contains(l.In, v) {
+	if v != nil && v.Const == nil && v.Known == nil && !slices.Contains(l.In, v) { // shapes are no numbers to draw
 		l.In = append(l.In, v)
 	}
 }
