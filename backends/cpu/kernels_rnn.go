@@ -120,7 +120,7 @@ func lowerRNN(b *Bind, n *graph.Node, gates int) (Step, error) {
 	state := l.dirs * l.batch * l.hidden
 	if w.Shape[0] != l.dirs || rr.Shape[0] != l.dirs || w.Shape[1] != cols || rr.Shape[1] != cols || w.Shape[2] != k ||
 		bias != nil && bias.Len() != l.dirs*2*cols || h0 != nil && h0.Len() != state || c0 != nil && c0.Len() != state {
-		return nil, fmt.Errorf("X is %v, W %v and R %v in %d directions", x.Shape, w.Shape, rr.Shape, l.dirs)
+		return nil, fmt.Errorf("input X is %v, W %v and R %v in %d directions", x.Shape, w.Shape, rr.Shape, l.dirs)
 	}
 	if !l.lstm && !l.resetLast && 2*l.hidden%gemm.PanelWidth != 0 {
 		return nil, ErrFallback // the candidate's columns would begin inside a panel

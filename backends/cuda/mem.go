@@ -167,8 +167,3 @@ func (m *Mem) matrix() (rows, cols, ld int, ok bool) {
 	}
 	return rows, cols, ld, true
 }
-
-// steps gives the strides of a [B,L,...] operand over batch and length; ok when the rest is dense.
-func (m *Mem) steps() (sb, sl int, ok bool) {
-	return m.Strides[0], m.Strides[1], m.denseFrom(2)
-}

@@ -43,7 +43,7 @@ var gatedRMSNorm = &ops.Op{
 	Eval: func(c *ops.Call) ([]*tensor.Tensor, error) {
 		x, w, gate := c.In[0].AsFloats(), c.In[1].AsFloats(), c.In[2].AsFloats()
 		if len(w) == 0 || len(gate) != len(x) || len(x)%len(w) != 0 {
-			return nil, fmt.Errorf("X %s, scale %s and gate %s do not fit", c.In[0].TypeString(), c.In[1].TypeString(), c.In[2].TypeString())
+			return nil, fmt.Errorf("input X %s, scale %s and gate %s do not fit", c.In[0].TypeString(), c.In[1].TypeString(), c.In[2].TypeString())
 		}
 		eps, silu := float64(c.Node.Attrs.Float("epsilon", 1e-5)), c.Node.Attrs.Str("activation", "silu") != "sigmoid"
 		y := tensor.New(c.In[0].DType, c.In[0].Shape...)

@@ -230,7 +230,7 @@ func evalOneHot(c *ops.Call) ([]*tensor.Tensor, error) {
 	numbers, words := a.Ints("cats_int64s"), a.Strings("cats_strings")
 	n := len(numbers) + len(words)
 	if (numbers == nil) == (words == nil) || (words != nil) != (x.DType == tensor.String) {
-		return nil, fmt.Errorf("X is %s, want one of cats_int64s and cats_strings, and the one for this type", x.TypeString())
+		return nil, fmt.Errorf("input X is %s, want one of cats_int64s and cats_strings, and the one for this type", x.TypeString())
 	}
 	y := tensor.New(tensor.Float32, append(slices.Clone(x.Shape), n)...)
 	for i := range x.Len() {
@@ -276,7 +276,7 @@ func inferExtract(c *ops.Infer) error {
 func evalExtract(c *ops.Call) ([]*tensor.Tensor, error) {
 	x, cols := c.In[0], c.In[1].AsInts()
 	if x.Rank() == 0 {
-		return nil, fmt.Errorf("X is a scalar")
+		return nil, fmt.Errorf("input X is a scalar")
 	}
 	f := x.Shape[x.Rank()-1]
 	shape := append(slices.Clone(x.Shape[:x.Rank()-1]), len(cols))

@@ -47,7 +47,7 @@ func batch(x *tensor.Tensor) (n, f int, err error) {
 	case 2:
 		return x.Shape[0], x.Shape[1], nil
 	}
-	return 0, 0, fmt.Errorf("X is %s, want [N,F] or [F]", x.TypeString())
+	return 0, 0, fmt.Errorf("input X is %s, want [N,F] or [F]", x.TypeString())
 }
 
 // batchDims is batch for types: the first axis, 1 for a vector; ok is false

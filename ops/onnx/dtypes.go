@@ -6,19 +6,18 @@ import "github.com/ssdc-go/ssdc/ops/sig"
 type dtypes = sig.Types
 
 var (
-	floatTypes    = sig.Floats
-	float8Types   = sig.Float8
-	signedTypes   = sig.Signed
-	unsignedTypes = sig.Unsigned
-	packedInts    = sig.Packed
-	intTypes      = sig.Ints
-	numberTypes   = sig.Numbers
-	boolType      = sig.Bool
-	stringType    = sig.Strings
-	complexTypes  = sig.Complex
-	byteTypes     = sig.BytesOnly
-	indexTypes    = sig.Index
-	castTypes     = sig.Castable
+	floatTypes   = sig.Floats
+	float8Types  = sig.Float8
+	signedTypes  = sig.Signed
+	packedInts   = sig.Packed
+	intTypes     = sig.Ints
+	numberTypes  = sig.Numbers
+	boolType     = sig.Bool
+	stringType   = sig.Strings
+	complexTypes = sig.Complex
+	byteTypes    = sig.BytesOnly
+	indexTypes   = sig.Index
+	castTypes    = sig.Castable
 )
 
 var (

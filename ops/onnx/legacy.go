@@ -106,7 +106,7 @@ func alignedB(b *graph.Builder, n *graph.Node) (*graph.Value, error) {
 	if n.Attrs.Int("broadcast", 0) == 0 {
 		if x.Type.Ranked() && y.Type.Ranked() {
 			if err := fitsType(y.Type, x.Type); err != nil {
-				return nil, fmt.Errorf("B is %w: attribute broadcast is 0", err)
+				return nil, fmt.Errorf("input B is %w: attribute broadcast is 0", err)
 			}
 		}
 		return y, nil

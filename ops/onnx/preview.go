@@ -91,7 +91,7 @@ func evalFlexAttention(c *ops.Call) ([]*tensor.Tensor, error) {
 	q, k, v := c.In[0], c.In[1], c.In[2]
 	if q.Shape[0] != k.Shape[0] || k.Shape[1] == 0 || q.Shape[1]%k.Shape[1] != 0 || q.Shape[3] != k.Shape[3] ||
 		v.Shape[0] != k.Shape[0] || v.Shape[1] != k.Shape[1] || v.Shape[2] != k.Shape[2] {
-		return nil, fmt.Errorf("Q %s, K %s and V %s do not fit each other", q.TypeString(), k.TypeString(), v.TypeString())
+		return nil, fmt.Errorf("inputs Q %s, K %s and V %s do not fit each other", q.TypeString(), k.TypeString(), v.TypeString())
 	}
 	heads, lq, lk, d, dv := q.Shape[0]*q.Shape[1], q.Shape[2], k.Shape[2], q.Shape[3], v.Shape[3]
 	group := q.Shape[1] / k.Shape[1]

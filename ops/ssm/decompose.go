@@ -69,10 +69,6 @@ func (b write) concat(axis int64, x ...*graph.Value) *graph.Value {
 	return b.Op("Concat", graph.Attrs{"axis": axis}, x...)
 }
 
-func (b write) sum(x *graph.Value, axis int64) *graph.Value {
-	return b.Op("ReduceSum", graph.Attrs{"keepdims": int64(0)}, x, b.Ints(axis))
-}
-
 // pad appends before and after zeros on one axis; after is an int64 vector of one.
 func (b write) pad(x *graph.Value, axis int64, before int64, after *graph.Value) *graph.Value {
 	return b.Op("Pad", nil, x, b.concat(0, b.Ints(before), after), b.scalar(x, 0), b.Ints(axis))

@@ -331,11 +331,3 @@ func stepRoots(n *graph.Node, params bool) []*graph.Value {
 	decay(n.In[0])
 	return out
 }
-
-// factors flattens a product.
-func factors(v *graph.Value) []*graph.Value {
-	if v.Def != nil && v.Def.Op.Is("", "Mul") {
-		return append(factors(v.Def.In[0]), factors(v.Def.In[1])...)
-	}
-	return []*graph.Value{v}
-}

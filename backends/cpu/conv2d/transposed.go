@@ -17,8 +17,7 @@ type Transposed struct {
 	terms   []float32 // [Cout, taps, pixels] of one image and group
 	args    Args
 	ws      *gemm.Workspace
-	first   int // channel and image at hand
-	group   int
+	group   int // at hand
 	image   int
 	task    pool.Task
 }

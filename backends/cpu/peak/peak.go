@@ -89,20 +89,23 @@ func together(threads int, f func(i int)) {
 // portable are the loops of plain Go.
 func portable() loops {
 	return loops{
-		f32:  loop{func(n int) { sink = multiplyAdd(n) }, 16},
-		bf16: loop{func(n int) { sink = multiplyAdd(n) }, 16},
-		int8: loop{func(n int) { sink = multiplyAdd(n) }, 16},
+		f32:  loop{func(n int) { keep(multiplyAdd(n)) }, 16},
+		bf16: loop{func(n int) { keep(multiplyAdd(n)) }, 16},
+		int8: loop{func(n int) { keep(multiplyAdd(n)) }, 16},
 		read: func(b []byte) {
 			s := byte(0)
 			for i := 0; i < len(b); i += 64 {
 				s += b[i]
 			}
-			sink = float32(s)
+			keep(float32(s))
 		},
 	}
 }
 
-var sink float32
+// keep uses a result, so that the compiler does not leave the loop out.
+//
+//go:noinline
+func keep(float32) {}
 
 func multiplyAdd(n int) float32 {
 	var a, b, c, d, e, f, g, h float32
