@@ -120,9 +120,7 @@ def markdown(result):
     if ratios:
         summary += f" Geometric mean of the speeds {statistics.geometric_mean(ratios):.2f}, least {min(ratios):.2f}."
     version = next((r["version"] for r in rows if "version" in r), "?")
-    out += ["", summary, "", "Rows over the bar are quantised or float16. There ONNX Runtime is not within it of itself: between its default and no",
-            "optimisation (ORT_DISABLE_ALL) its results differed by 7.0e-02 (bert_base_qdq), 2.4e-02 (bert_base_int8), 1.7e-04 (bert_base_fp16)",
-            "and 3.7e-04 (gpt2_fp16) when that was measured, with the same version and inputs.", "", f"Medians of {result['runs']} runs each, {result['threads']} threads, batch and lengths as shown. ONNX Runtime {version}, "
+    out += ["", summary, "", f"Medians of {result['runs']} runs each, {result['threads']} threads, batch and lengths as shown. ONNX Runtime {version}, "
             f"ssdc at commit {m['commit']}, {m['go']}; {m['date']}, {m['processor']}, {m['processors']} processors, {m['system']}."]
     return "\n".join(out) + "\n"
 
