@@ -37,7 +37,7 @@ func ParseShape(specs []string) (map[string]int64, error) {
 }
 
 // ReadInputs reads --input values: NAME=FILE.npy, FILE.npy for a model with
-// one input, FILE.npz, whose members are named after inputs, or NAME=FILE.npz,
+// one input beside the states that the session keeps, FILE.npz, whose members are named after inputs, or NAME=FILE.npz,
 // which takes that member alone.
 func ReadInputs(m *model.Model, specs []string) (map[string]*tensor.Tensor, error) {
 	in := map[string]*tensor.Tensor{}
@@ -55,10 +55,11 @@ func ReadInputs(m *model.Model, specs []string) (map[string]*tensor.Tensor, erro
 			return nil, Usagef("--input %q: want NAME=FILE", spec)
 		}
 		if name == "" && !isNpz(path) {
-			if len(have) != 1 {
+			given := slices.DeleteFunc(slices.Clone(have), func(s string) bool { return slices.Contains(m.States(), s) })
+			if len(given) != 1 {
 				return nil, fmt.Errorf("--input %s: the model has %d inputs (%s); write --input NAME=%s", spec, len(have), strings.Join(have, ", "), path)
 			}
-			name = have[0]
+			name = given[0]
 		}
 		if name != "" && !slices.Contains(have, name) {
 			return nil, fmt.Errorf("--input %s: %w", spec, backends.UnknownName("input", name, have))

@@ -18,7 +18,13 @@ func castRows() []*ops.Op {
 	seed := tensor.From([]float32{-1.7, 0, 2.5}, 3)
 	cast := ops.Op{Doc: "the input converted to element type `to`: floats truncate toward zero, anything non-zero is true",
 		In: params("input"), Out: params("output"), Attrs: []ops.Attr{attr("to", nil)}, Traits: ops.Elementwise,
-		Infer: func(c *ops.Infer) error { return inferCast(c, tensor.DType(c.Node.Attrs.Int("to", 0))) },
+		Infer: func(c *ops.Infer) error {
+			to := c.Node.Attrs.Int("to", 0)
+			if to <= 0 || to > math.MaxUint8 {
+				return c.Errorf("attribute to is %d, which names no element type", to)
+			}
+			return inferCast(c, tensor.DType(to))
+		},
 		Eval: func(c *ops.Call) ([]*tensor.Tensor, error) {
 			return castOne(c, tensor.DType(c.Node.Attrs.Int("to", 0)))
 		},

@@ -25,6 +25,14 @@ const ruleMasked = "ssm.SSD (masked attention)"
 func masked(c *passes.Context, g *graph.Graph) error {
 	st := static{}
 	for _, n := range append([]*graph.Node{}, g.Nodes...) {
+		if n.Op.Is("", "Einsum") && len(n.In) == 4 { // q, k, mask and v of chunks at once
+			for _, v := range n.In {
+				if st.is(v) && chunkScores(v.Type) {
+					c.Miss(ruleMasked, n.Out[0], 1, 4, "%v", foldedChunks(v))
+				}
+			}
+			continue
+		}
 		if !(n.Op.Is("", "MatMul") || n.Op.Is("", "Einsum") && len(n.In) == 2) || n.Out[0].Unused() || !isFloat(n.Out[0]) {
 			continue
 		}
@@ -52,6 +60,13 @@ type maskedAttention struct {
 	scale      float64
 	s          *graph.Value // q k^T
 	query, key *graph.Value
+}
+
+// chunkScores: [B,H,chunks,Q,Q].
+func chunkScores(t graph.Type) bool { return t.Rank() == 5 && t.Shape[3] == t.Shape[4] }
+
+func foldedChunks(v *graph.Value) error {
+	return fmt.Errorf("%q, %s, belongs to chunks whose decays were folded into a constant mask; expected one mask [L,L] for the whole sequence, or decays that are computed in the graph", v.Name, v.Type)
 }
 
 // scores takes v apart into q k^T, a mask and a scale.
@@ -92,7 +107,7 @@ func (m *maskedAttention) scores(v *graph.Value) bool {
 		case n.Op.Is("", "MatMul") || n.Op.Is("", "Einsum") && len(n.In) == 2:
 			m.s, m.query, m.key = v, n.In[0], n.In[1]
 			t := v.Type
-			return (m.mask != nil || m.cut) && t.Rank() >= 3 && t.Rank() <= 4 && t.Shape[t.Rank()-1] == t.Shape[t.Rank()-2]
+			return (m.mask != nil || m.cut) && t.Rank() >= 3 && t.Rank() <= 5 && t.Shape[t.Rank()-1] == t.Shape[t.Rank()-2]
 		default:
 			return false
 		}
@@ -130,6 +145,9 @@ func (m *maskedAttention) sequence(b *graph.Builder, v *graph.Value) *graph.Valu
 }
 
 func (m *maskedAttention) rewrite() error {
+	if chunkScores(m.s.Type) {
+		return foldedChunks(m.s)
+	}
 	b := m.c.Builder(m.g, m.y.Def.From)
 	q, k, v := m.sequence(b, m.query), m.sequence(b, m.key), m.sequence(b, m.value)
 	if b.Err != nil || q == nil || k == nil || v == nil {

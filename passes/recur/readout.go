@@ -223,7 +223,7 @@ func (s reader) matmul(n *graph.Node, at int, w view) ([]readout, error) {
 	c := n.In[1-at]
 	r, k := len(w.axes), c.Type.Rank()
 	bad := fmt.Errorf("%s mixes the states by a matrix", n)
-	if c == w.v || r < 2 {
+	if c == w.v || r < 2 || n.Out[0].Type.Rank() < r-2 { // an unknown type too, as after a failed step of the builder
 		return nil, bad
 	}
 	var inner, kept []int // the contracted axis and the one kept

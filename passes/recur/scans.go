@@ -24,6 +24,9 @@ func (r *recurrence) realScan(s *lift.State, f linearForm) error {
 // linearScan builds the operator for a state of type t; a or u nil: 0, a
 // without a value: 1.
 func (r *recurrence) linearScan(t graph.Type, a, u *lift.Seq, init *graph.Value, attrs graph.Attrs) (lift.Seq, *graph.Value, error) {
+	if r.b.Err != nil { // values have no types then
+		return lift.Seq{}, nil, r.b.Err
+	}
 	l, dims, d := r.lift, t.Shape, t.DType
 	for _, s := range []*lift.Seq{u, a} {
 		if s != nil && s.V != nil {
