@@ -98,6 +98,22 @@ func (b *binder) operations(n *graph.Node) int64 {
 			k = a[0]
 		}
 		return 2 * out * int64(k)
+	case ".Attention": // both products, of every query with every key
+		q, k, v := shape(n.In[0]), shape(n.In[1]), shape(n.In[2])
+		if len(q) == 4 && len(k) == 4 && len(v) == 4 {
+			keys := k[2]
+			if p := shape(n.Input(4)); len(p) == 4 {
+				keys += p[2]
+			}
+			return 2 * int64(product(q[:3])) * int64(keys) * int64(q[3]+v[3])
+		}
+		if h := n.Attrs.Int("kv_num_heads", 0); len(q) == 3 && len(k) == 3 && len(v) == 3 && h > 0 {
+			keys, hq := k[1], n.Attrs.Int("q_num_heads", h)
+			if p := shape(n.Input(4)); len(p) == 4 {
+				keys += p[2]
+			}
+			return 2 * int64(product(q)*keys) * (1 + int64(v[2])*hq/(h*int64(max(q[2], 1))))
+		}
 	case "ssm.SSD": // decay, input and output of each element of the state
 		if s := shape(n.Input(3)); len(s) == 4 {
 			return 5 * out * int64(s[3])

@@ -14,7 +14,7 @@ import (
 var families = []func() []*Kernel{
 	unaryKernels, binaryKernels, powKernels, typedKernels, castKernels, whereKernels,
 	moveKernels, gatherKernels, reduceKernels, scanlineKernels, normKernels,
-	matmulKernels, convKernels, conv2dKernels, poolKernels, channelNormKernels, activationKernels, rnnKernels, quantKernels, quantMulKernels, ssmKernels, linattnKernels,
+	matmulKernels, convKernels, conv2dKernels, poolKernels, channelNormKernels, activationKernels, rnnKernels, quantKernels, quantMulKernels, ssmKernels, linattnKernels, attentionKernels,
 }
 
 // Pieces of work smaller than this are not worth sharing between threads:
