@@ -1,10 +1,15 @@
 // Package pool runs the parallel steps of the CPU backend on a fixed set of
 // workers.
 //
-// A step is a Task of n independent items. Workers claim items from one
-// atomic counter, so a worker that the operating system holds up does not hold
-// up the rest, and since items write disjoint outputs the result does not
-// depend on who ran what. The calling goroutine is worker 0; the helpers spin
+// A step is a Task of n independent items. Every worker has a run of them that
+// it claims from front to back; one that is done takes what the others have
+// left, so a worker that the operating system holds up does not hold up the
+// rest, and since items write disjoint outputs the result does not depend on
+// who ran what. A step that is repeated, such as that of a decode loop, so
+// finds its state in the cache of the processor that wrote it: a line that
+// another one has changed costs several times a read of the third-level cache.
+//
+// The calling goroutine is worker 0; the helpers spin
 // for a moment after each step and then park, so that the hundreds of short
 // steps of a decode loop pay no wake-ups while an idle process uses no
 // processor. A Run allocates nothing.
@@ -46,12 +51,11 @@ type Pool struct {
 	// The step in progress: plain fields are written before state opens and are
 	// stable until state is 0 again.
 	task   Task
-	n      int64
 	caller atomic.Uintptr // identity of worker 0's goroutine, 0 when idle
 	failed atomic.Pointer[TaskPanic]
 
-	_     [64]byte
-	next  atomic.Int64 // next unclaimed item
+	lanes []lane // by worker
+	parts int    // lanes that have items
 	_     [64]byte
 	state atomic.Uint64
 	step  atomic.Uint64 // number of the newest step
@@ -59,6 +63,13 @@ type Pool struct {
 
 	waiting atomic.Bool   // the caller sleeps on done
 	done    chan struct{} // the last helper out of a closed step
+}
+
+// lane is the run of items of one worker, on a cache line of its own.
+type lane struct {
+	next atomic.Int64 // unclaimed from here
+	end  int64
+	_    [48]byte
 }
 
 type helper struct {
@@ -91,7 +102,7 @@ func New(workers int) *Pool {
 	if workers < 1 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{done: make(chan struct{}, 1)}
+	p := &Pool{done: make(chan struct{}, 1), lanes: make([]lane, workers)}
 	for w := 1; w < workers; w++ {
 		h := &helper{worker: w, wake: make(chan struct{}, 1)}
 		p.helpers = append(p.helpers, h)
@@ -158,8 +169,11 @@ func (p *Pool) runLocked(n int, t Task, self uintptr) (failed *TaskPanic) {
 		p.mu.Unlock()
 	}()
 	p.caller.Store(self)
-	p.task, p.n = t, int64(n)
-	p.next.Store(0)
+	p.task, p.parts = t, min(n, len(p.lanes))
+	for w := range p.parts {
+		p.lanes[w].next.Store(int64(w * n / p.parts))
+		p.lanes[w].end = int64((w + 1) * n / p.parts)
+	}
 	if shared {
 		p.state.Store(open)
 		p.step.Add(1)
@@ -188,7 +202,7 @@ func (p *Pool) workerOf(g uintptr) int {
 	return -1
 }
 
-// work claims and runs items until none is left.
+// work claims and runs items until none is left, those of its own lane first.
 func (p *Pool) work(worker int) {
 	item := -1
 	returned := false
@@ -205,16 +219,25 @@ func (p *Pool) work(worker int) {
 			f = &TaskPanic{Value: v, Worker: worker, Item: item, Stack: debug.Stack()}
 		}
 		p.failed.CompareAndSwap(nil, f)
-		p.next.Store(p.n)
-	}()
-	t, n := p.task, p.n
-	for {
-		i := p.next.Add(1) - 1
-		if i >= n {
-			break
+		for w := range p.parts {
+			p.lanes[w].next.Store(p.lanes[w].end)
 		}
-		item = int(i)
-		t.Do(worker, item)
+	}()
+	t := p.task
+	for turn, at := 0, worker; turn < p.parts; turn++ {
+		if at >= p.parts {
+			at = 0
+		}
+		l := &p.lanes[at]
+		for l.next.Load() < l.end {
+			i := l.next.Add(1) - 1
+			if i >= l.end {
+				break
+			}
+			item = int(i)
+			t.Do(worker, item)
+		}
+		at++
 	}
 	returned = true
 }
