@@ -138,7 +138,8 @@ func ssdPack(s *simd) {
 }
 
 // ssdStep walks the rows of a state four at a time, so that b and c are loaded
-// once for four rows and the sums are folded together.
+// once for four rows and the sums are folded together. Heads follow one another in
+// memory, so that they are one walk with several decays.
 func ssdStep(s *simd) {
 	const (
 		fFrom = iota
@@ -148,17 +149,18 @@ func ssdStep(s *simd) {
 		fX
 		fY
 		fDecay
+		fScale
+		fHeads
 		fP
 		fN
 	)
 	a := function(s, "step")
-	from, to, x, y, p := a.load(fFrom), a.load(fTo), a.load(fX), a.load(fY), a.load(fP)
+	from, to, x, y, p := a.load(fFrom), a.load(fTo), a.load(fX), a.load(fY), GP64()
 	b, c := a.load(fB), a.load(fC)
 	stride := a.bytes(fN)
 	stride3 := GP64()
 	LEAQ(operand.Mem{Base: stride, Index: stride, Scale: 2}, stride3)
-	decay := s.reg()
-	VBROADCASTSS(a.mem(fDecay), decay)
+	decay, scale := s.reg(), s.reg()
 	// full is the bytes of n in whole vectors, mask the rest.
 	full, rest := a.bytes(fN), a.load(fN)
 	ANDQ(operand.I32(int32(-s.bytes())), full)
@@ -170,6 +172,7 @@ func ssdStep(s *simd) {
 		for r := range count {
 			v, z := s.reg(), s.reg()
 			VBROADCASTSS(operand.Mem{Base: x, Disp: 4 * r}, v)
+			VMULPS(scale, v, v)
 			VXORPS(z, z, z)
 			acc, xs = append(acc, z), append(xs, v)
 		}
@@ -230,6 +233,17 @@ func ssdStep(s *simd) {
 		ADDQ(operand.U8(uint8(4*count)), x)
 		ADDQ(operand.U8(uint8(4*count)), y)
 	}
+	Label("head")
+	each := GP64()
+	for _, v := range []struct {
+		field int
+		to    reg.Register
+	}{{fDecay, decay}, {fScale, scale}} {
+		MOVQ(a.mem(v.field), each)
+		VBROADCASTSS(operand.Mem{Base: each}, v.to)
+		ADDQ(operand.U8(4), a.mem(v.field))
+	}
+	MOVQ(a.mem(fP), p)
 	Label("four")
 	CMPQ(p, operand.U8(4))
 	JB(ref("one"))
@@ -238,11 +252,13 @@ func ssdStep(s *simd) {
 	JMP(ref("four"))
 	Label("one")
 	TESTQ(p, p)
-	JE(ref("done"))
+	JE(ref("next"))
 	rows(1, "one")
 	DECQ(p)
 	JMP(ref("one"))
-	Label("done")
+	Label("next")
+	DECQ(a.mem(fHeads))
+	JNE(ref("head"))
 	done()
 }
 

@@ -85,14 +85,19 @@ type absorbArgs struct {
 	tiles int
 }
 
-// stepArgs: to[i][n] = decay*from[i][n] + x[i]*b[n]; y[i] = sum_n to[i][n]*c[n].
+// stepArgs: for each of some heads that follow one another, with p rows of n each,
+//
+//	to[i][n] = decay*from[i][n] + scale*x[i]*b[n]
+//	y[i] = sum_n to[i][n]*c[n]
+//
+// The kernels change it.
 type stepArgs struct {
-	from, to *float32
-	b, c     *float32
-	x, y     *float32
-	decay    float32
-	_        float32
-	p, n     int
+	from, to     *float32
+	b, c         *float32
+	x, y         *float32
+	decay, scale *float32 // by head
+	heads        int
+	p, n         int
 }
 
 // rowAt is the n elements that start at elements after p.
@@ -192,12 +197,12 @@ func absorbPortable(a *absorbArgs) {
 
 func stepPortable(a *stepArgs) {
 	b, c := rowAt(a.b, 0, a.n), rowAt(a.c, 0, a.n)
-	for i := range a.p {
+	for i := range a.heads * a.p {
 		from, to := rowAt(a.from, i*a.n, a.n), rowAt(a.to, i*a.n, a.n)
-		x := at(a.x, i)
+		decay, x := at(a.decay, i/a.p), at(a.x, i)*at(a.scale, i/a.p)
 		var sum float32
 		for n, s := range from {
-			s = a.decay*s + x*b[n]
+			s = decay*s + x*b[n]
 			to[n] = s
 			sum += s * c[n]
 		}

@@ -2,77 +2,106 @@ package ssd
 
 import "github.com/ssdc-go/ssdc/backends/cpu/vec"
 
-// recurrent steps one head of one batch row. The state goes from H0 to HT at
-// the first step and is updated in place after it: one pass over memory for a
-// decode step.
-func (c *call) recurrent(m []float32, b, h int) {
-	P, N := c.P, c.N
-	g := h / (c.H / c.G)
-	size := P * N
-	at := (b*c.H + h) * size
-	state := m[c.state : c.state+size]
-	if c.HT != nil {
-		state = c.HT[at : at+size]
+// recurrentSteps is how many pairs of a step and a head get their decay together.
+const recurrentSteps = 64
+
+// together is how many heads from head h on are stepped as one.
+func (c *call) together(h, most int) int {
+	if c.HT == nil { // the scratch state is that of one head
+		return 1
 	}
+	hpg := c.H / c.G
+	return min(most, hpg-h%hpg, max(1, recurrentSteps/c.L))
+}
+
+// recurrent steps n heads of one batch row and group, from head h on. The state
+// goes from H0 to HT at the first step and is updated in place after it: one pass
+// over memory for a decode step.
+func (c *call) recurrent(m []float32, b, h, n int) {
+	size := n * c.P * c.N
+	at := (b*c.H + h) * c.P * c.N
+	state := m[c.state:]
+	if c.HT != nil {
+		state = c.HT[at:]
+	}
+	state = state[:size]
 	from := state
 	if c.H0 != nil {
 		from = c.H0[at : at+size]
 	} else {
 		clear(state)
 	}
-	dtx := m[c.x : c.x+P]
-	one := m[c.raw : c.raw+1]
 	next := 0
-	for t := range c.L {
-		if t == next {
-			next = c.segmentEnd(b, t)
-			if t > 0 {
-				clear(state)
+	for t0 := 0; t0 < c.L; t0 += recurrentSteps / n {
+		steps := min(recurrentSteps/n, c.L-t0)
+		scale, decay := c.rates(m, b, t0, steps, h, n)
+		for i := range steps {
+			t := t0 + i
+			if t == next {
+				next = c.segmentEnd(b, t)
+				if t > 0 {
+					clear(state)
+				}
 			}
-		}
-		dt, a := float32(1), float32(0)
-		if c.Dt.Data != nil {
-			dt = c.Dt.Data[b*c.Dt.StrideB+t*c.Dt.StrideL+h]
-			if c.DtBias != nil {
-				dt += c.DtBias[h]
-			}
-			one[0] = dt
-			c.finishDt(one)
-			dt = one[0]
-		}
-		if c.LogDecay.Data != nil {
-			a = c.LogDecay.Data[b*c.LogDecay.StrideB+t*c.LogDecay.StrideL+h]
-		} else {
-			a = c.A[h] * dt
-		}
-		one[0] = a
-		vec.Exp(one, one)
-		xat := b*c.X.StrideB + t*c.X.StrideL + h*P
-		x := c.X.Data[xat : xat+P]
-		vec.MulS(dtx, x, dt)
-		yat := b*c.Y.StrideB + t*c.Y.StrideL + h*P
-		y := c.Y.Data[yat : yat+P]
-		bat := b*c.BMat.StrideB + t*c.BMat.StrideL + g*N
-		cat := b*c.CMat.StrideB + t*c.CMat.StrideL + g*N
-		if size > 0 {
-			s := stepArgs{
-				from: &from[0], to: &state[0], b: &c.BMat.Data[bat], c: &c.CMat.Data[cat],
-				x: &dtx[0], y: &y[0], decay: one[0], p: P, n: N,
-			}
-			c.step(&s)
-		} else {
-			clear(y)
-		}
-		from = state
-		if c.D != nil {
-			if len(c.D) == c.H {
-				vec.Axpy(y, x, c.D[h])
+			x := c.X.Data[b*c.X.StrideB+t*c.X.StrideL+h*c.P:][:n*c.P]
+			y := c.Y.Data[b*c.Y.StrideB+t*c.Y.StrideL+h*c.P:][:n*c.P]
+			g := h / (c.H / c.G)
+			if size > 0 {
+				s := stepArgs{
+					from: &from[0], to: &state[0], x: &x[0], y: &y[0],
+					b: &c.BMat.Data[b*c.BMat.StrideB+t*c.BMat.StrideL+g*c.N], c: &c.CMat.Data[b*c.CMat.StrideB+t*c.CMat.StrideL+g*c.N],
+					decay: &decay[i*n], scale: &scale[i*n], heads: n, p: c.P, n: c.N,
+				}
+				c.step(&s)
 			} else {
-				vec.MulAdd(y, x, c.D[h*P:h*P+P], y)
+				clear(y)
+			}
+			from = state
+			switch len(c.D) {
+			case 0:
+			case c.H:
+				for j, d := range c.D[h : h+n] {
+					vec.Axpy(y[j*c.P:(j+1)*c.P], x[j*c.P:], d)
+				}
+			default:
+				vec.MulAdd(y, x, c.D[h*c.P:], y)
+			}
+			c.gate(y, b, t, h, 0)
+		}
+	}
+}
+
+// rates gives, for some steps of n heads, the factor of the input and the decay of
+// the state: element [step][head].
+func (c *call) rates(m []float32, b, t, steps, h, n int) (scale, decay []float32) {
+	raw := m[c.raw:]
+	scale, decay = raw[:steps*n], raw[recurrentSteps:][:steps*n]
+	if c.Dt.Data != nil {
+		for i := range steps {
+			dst := scale[i*n : (i+1)*n]
+			copy(dst, c.Dt.Data[b*c.Dt.StrideB+(t+i)*c.Dt.StrideL+h:])
+			if c.DtBias != nil {
+				for j, v := range c.DtBias[h : h+n] {
+					dst[j] += v
+				}
 			}
 		}
-		c.gate(y, b, t, h, 0)
+		c.finishDt(scale)
+	} else {
+		vec.Fill(scale, 1)
 	}
+	for i := range steps {
+		dst := decay[i*n : (i+1)*n]
+		if c.LogDecay.Data != nil {
+			copy(dst, c.LogDecay.Data[b*c.LogDecay.StrideB+(t+i)*c.LogDecay.StrideL+h:])
+			continue
+		}
+		for j, v := range c.A[h : h+n] {
+			dst[j] = v * scale[i*n+j]
+		}
+	}
+	vec.Exp(decay, decay)
+	return scale, decay
 }
 
 // gate multiplies y, which starts at column p of head h, by silu(z).

@@ -85,8 +85,7 @@ func newLayout(s Shape) layout {
 		return at
 	}
 	if l.algo == Recurrent {
-		l.x = next(s.P)
-		l.raw = next(1)
+		l.raw = next(2 * recurrentSteps)
 		l.state = next(s.P * s.N)
 		return l
 	}
@@ -183,8 +182,9 @@ func Run(p *pool.Pool, a *Args, ws *Workspace) error {
 	hpg := a.H / a.G
 	n := 0
 	if lay.algo == Recurrent {
-		// Enough elements to be worth claiming, enough tasks to balance.
-		const worth = 1 << 13
+		// Enough elements to be worth claiming, and by another worker, whose cache
+		// does not hold them; enough tasks to balance.
+		const worth = 1 << 15
 		c.units = max(1, min(worth/max(a.P*a.N, 1), a.B*a.H/(4*workers)))
 		n = (a.B*a.H + c.units - 1) / c.units
 	} else {
@@ -228,8 +228,11 @@ func headBlocks(n, hpg, workers int) int {
 func (c *call) Do(worker, i int) {
 	m := c.ws.scratch(worker)
 	if c.algo == Recurrent {
-		for u := i * c.units; u < min((i+1)*c.units, c.B*c.H); u++ {
-			c.recurrent(m, u/c.H, u%c.H)
+		for u, end := i*c.units, min((i+1)*c.units, c.B*c.H); u < end; {
+			h := u % c.H
+			n := c.together(h, end-u)
+			c.recurrent(m, u/c.H, h, n)
+			u += n
 		}
 		return
 	}
