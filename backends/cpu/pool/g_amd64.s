@@ -11,5 +11,4 @@ TEXT ·goroutine(SB), NOSPLIT, $0-8
 // func pause()
 TEXT ·pause(SB), NOSPLIT, $0-0
 	PAUSE
-	PAUSE
 	RET

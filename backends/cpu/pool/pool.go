@@ -36,38 +36,39 @@ const (
 	spinFor = 100 * time.Microsecond
 	// spinBatch polls happen between looks at the clock.
 	spinBatch = 32
-	// open marks a step that helpers may join; the bits below count helpers
-	// inside it.
-	open = 1 << 32
+	// The state of the pool is one word: the number of the newest step, whether
+	// helpers may join it, and how many are inside.
+	stepUnit = 1 << 32
+	open     = 1 << 31
+	inside   = open - 1
 )
 
 // Pool is a fixed set of workers. One Run uses it at a time; others queue.
 type Pool struct {
 	mu      sync.Mutex // held by the Run in progress
 	helpers []*helper  // workers 1..
+	lanes   []lane     // by worker
 	exited  sync.WaitGroup
-	closed  atomic.Bool
+	caller  atomic.Uintptr // identity of worker 0's goroutine, 0 when idle
 
-	// The step in progress: plain fields are written before state opens and are
-	// stable until state is 0 again.
+	// Processors hand cache lines to one another in about 100 ns each, so what a
+	// helper needs for a step is together. task and parts are written before the
+	// state opens and are stable until nobody is inside.
+	_      [64]byte
+	state  atomic.Uint64
 	task   Task
-	caller atomic.Uintptr // identity of worker 0's goroutine, 0 when idle
+	parts  int // lanes that have items
 	failed atomic.Pointer[TaskPanic]
+	_      [64]byte
 
-	lanes []lane // by worker
-	parts int    // lanes that have items
-	_     [64]byte
-	state atomic.Uint64
-	step  atomic.Uint64 // number of the newest step
-	_     [64]byte
-
+	closed  atomic.Bool
 	waiting atomic.Bool   // the caller sleeps on done
 	done    chan struct{} // the last helper out of a closed step
 }
 
 // lane is the run of items of one worker, on a cache line of its own.
 type lane struct {
-	next atomic.Int64 // unclaimed from here
+	next int64 // unclaimed from here; atomic while a step is in progress
 	end  int64
 	_    [48]byte
 }
@@ -165,18 +166,18 @@ func (p *Pool) runLocked(n int, t Task, self uintptr) (failed *TaskPanic) {
 		}
 		p.task = nil
 		p.caller.Store(0)
-		failed = p.failed.Swap(nil)
+		if failed = p.failed.Load(); failed != nil {
+			p.failed.Store(nil)
+		}
 		p.mu.Unlock()
 	}()
 	p.caller.Store(self)
 	p.task, p.parts = t, min(n, len(p.lanes))
 	for w := range p.parts {
-		p.lanes[w].next.Store(int64(w * n / p.parts))
-		p.lanes[w].end = int64((w + 1) * n / p.parts)
+		p.lanes[w].next, p.lanes[w].end = int64(w*n/p.parts), int64((w+1)*n/p.parts)
 	}
 	if shared {
-		p.state.Store(open)
-		p.step.Add(1)
+		p.state.Add(stepUnit + open)
 		for _, h := range p.helpers[:min(n-1, len(p.helpers))] {
 			if h.parked.Load() {
 				h.signal()
@@ -220,7 +221,7 @@ func (p *Pool) work(worker int) {
 		}
 		p.failed.CompareAndSwap(nil, f)
 		for w := range p.parts {
-			p.lanes[w].next.Store(p.lanes[w].end)
+			atomic.StoreInt64(&p.lanes[w].next, p.lanes[w].end)
 		}
 	}()
 	t := p.task
@@ -229,8 +230,8 @@ func (p *Pool) work(worker int) {
 			at = 0
 		}
 		l := &p.lanes[at]
-		for l.next.Load() < l.end {
-			i := l.next.Add(1) - 1
+		for atomic.LoadInt64(&l.next) < l.end {
+			i := atomic.AddInt64(&l.next, 1) - 1
 			if i >= l.end {
 				break
 			}
@@ -244,32 +245,34 @@ func (p *Pool) work(worker int) {
 
 // await returns when the closed step has no helper inside.
 func (p *Pool) await() {
-	if p.spin(func() bool { return p.state.Load() == 0 }) {
+	left := func() bool { return p.state.Load()&inside == 0 }
+	if p.spin(left) {
 		return
 	}
 	p.waiting.Store(true)
-	if p.state.Load() == 0 && p.waiting.CompareAndSwap(true, false) {
+	if left() && p.waiting.CompareAndSwap(true, false) {
 		return
 	}
 	<-p.done
 }
 
-// join enters the step in progress, if one is open.
-func (p *Pool) join() bool {
+// join enters the step in progress, if one is open, and returns the number of the
+// newest step that the helper has seen.
+func (p *Pool) join() (step uint64, joined bool) {
 	for {
 		s := p.state.Load()
 		if s&open == 0 {
-			return false
+			return s / stepUnit, false
 		}
 		if p.state.CompareAndSwap(s, s+1) {
-			return true
+			return s / stepUnit, true
 		}
 	}
 }
 
 // leave undoes join; the last one out wakes a sleeping caller.
 func (p *Pool) leave() {
-	if p.state.Add(^uint64(0)) == 0 && p.waiting.CompareAndSwap(true, false) {
+	if p.state.Add(^uint64(0))&(open|inside) == 0 && p.waiting.CompareAndSwap(true, false) {
 		p.done <- struct{}{}
 	}
 }
@@ -287,10 +290,8 @@ func (p *Pool) serve(h *helper) {
 	}()
 	h.self.Store(goroutine())
 	for !p.closed.Load() {
-		// Read before join: a step that opens in between is news to idle.
-		seen := p.step.Load()
-		if p.join() {
-			seen = p.step.Load()
+		seen, joined := p.join()
+		if joined {
 			p.workAndLeave(h.worker)
 		}
 		p.idle(h, seen)
@@ -305,7 +306,7 @@ func (p *Pool) workAndLeave(worker int) {
 
 // idle waits until a step newer than seen exists or the pool closes.
 func (p *Pool) idle(h *helper, seen uint64) {
-	news := func() bool { return p.step.Load() != seen || p.closed.Load() }
+	news := func() bool { return p.state.Load()/stepUnit != seen || p.closed.Load() }
 	if p.spin(news) {
 		return
 	}

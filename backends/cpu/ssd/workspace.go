@@ -184,8 +184,8 @@ func Run(p *pool.Pool, a *Args, ws *Workspace) error {
 	if lay.algo == Recurrent {
 		// Enough elements to be worth claiming, and by another worker, whose cache
 		// does not hold them; enough tasks to balance.
-		const worth = 1 << 15
-		c.units = max(1, min(worth/max(a.P*a.N, 1), a.B*a.H/(4*workers)))
+		const worth = 1 << 16
+		c.units = max(1, min(worth/max(a.P*a.N, 1), a.B*a.H/(2*workers)))
 		n = (a.B*a.H + c.units - 1) / c.units
 	} else {
 		c.blocks = headBlocks(a.B*a.G, hpg, workers)
