@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -36,7 +37,10 @@ var (
 //	go test -run TestSpellings -spelling 4711 -spellings 1 -v .
 func TestSpellings(t *testing.T) {
 	set := standard(t)
-	type count struct{ all, recovered, silent int }
+	type count struct {
+		all, recovered, silent int
+		why                    map[string][]uint64 // per kind of remark, the cases
+	}
 	var mu sync.Mutex
 	shares, changed := map[string]*count{}, &count{}
 	var wg sync.WaitGroup
@@ -44,24 +48,28 @@ func TestSpellings(t *testing.T) {
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for seed := range next {
-				s, what, fused, err := guarded(set, seed)
+				v := guarded(set, seed)
 				mu.Lock()
-				silent := err == errSilent
-				if silent && *spellings == 1 {
-					t.Log(text(s.g))
-				} else if err != nil && !silent {
-					t.Errorf("case %d, %s%s: %v", seed, s, what, err)
+				silent := v.err == errSilent
+				if *spellings == 1 && v.what == "" {
+					t.Log(text(v.s.g), v.why)
+				}
+				if v.err != nil && !silent {
+					t.Errorf("case %d, %s%s: %v", seed, v.s, v.what, v.err)
 				}
 				c := changed
-				if what == "" {
-					if c = shares[s.String()]; c == nil {
-						c = &count{}
-						shares[s.String()] = c
+				if v.what == "" {
+					if c = shares[v.s.String()]; c == nil {
+						c = &count{why: map[string][]uint64{}}
+						shares[v.s.String()] = c
 					}
 				}
 				c.all++
-				if fused {
+				if v.fused {
 					c.recovered++
+				} else if c != changed {
+					kind := kindOf.ReplaceAllString(v.why, "_")
+					c.why[kind] = append(c.why[kind], seed)
 				}
 				if silent {
 					c.silent++
@@ -80,6 +88,9 @@ func TestSpellings(t *testing.T) {
 		c := shares[k]
 		t.Logf("%-24s %4d of %4d recovered, %d left without a remark", k, c.recovered, c.all, c.silent)
 		silent += c.silent
+		for _, why := range slices.SortedFunc(maps.Keys(c.why), func(a, b string) int { return len(c.why[b]) - len(c.why[a]) }) {
+			t.Logf("  %4d, such as %d: %s", len(c.why[why]), c.why[why][:min(3, len(c.why[why]))], why)
+		}
 	}
 	t.Logf("%-24s %4d of %4d recovered", "with one thing changed", changed.recovered, changed.all)
 	if silent*1000 > *spellings+1000 {
@@ -90,62 +101,72 @@ func TestSpellings(t *testing.T) {
 // errSilent: no remark says why a spelling was not recovered.
 var errSilent = errors.New("not recovered, and no remark says why")
 
+// verdict is what one case came to.
+type verdict struct {
+	s     *speller
+	what  string // was changed
+	fused bool
+	why   string // not, by the remarks
+	err   error
+}
+
 // guarded makes a panic the failure of one case.
-func guarded(set *plugin.Set, seed uint64) (s *speller, what string, fused bool, err error) {
-	s = &speller{}
+func guarded(set *plugin.Set, seed uint64) (v *verdict) {
+	v = &verdict{s: &speller{}}
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			v.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return spelling(set, seed)
+	v.err = v.spelling(set, seed)
+	return v
 }
 
 // spelling runs one case.
-func spelling(set *plugin.Set, seed uint64) (s *speller, what string, fused bool, err error) {
-	s, err = spell(set, seed)
-	if err != nil {
-		return s, "", false, fmt.Errorf("the test's own graph is broken: %w", err)
+func (v *verdict) spelling(set *plugin.Set, seed uint64) (err error) {
+	if v.s, err = spell(set, seed); err != nil {
+		return fmt.Errorf("the test's own graph is broken: %w", err)
 	}
-	table := set.Registry.Table
+	s, table := v.s, set.Registry.Table
 	r := rand.New(rand.NewPCG(seed, 5))
 	src := s.g
 	if seed%3 == 2 {
-		for what == "" {
+		for v.what == "" {
 			src, _ = s.g.Clone()
-			what = mutate(table, r, src)
+			v.what = mutate(table, r, src)
 		}
-		what = ", but " + what
+		v.what = ", but " + v.what
 		if src.Sort() != nil {
-			return s, what, false, nil
+			return nil
 		}
 		src.Sweep()
 		if ops.InferGraph(table, src) != nil || ops.Verify(table, src) != nil {
-			return s, what, false, nil
+			return nil
 		}
 	}
 	g, _ := src.Clone()
 	c := passes.NewContext(context.Background(), table)
 	if err := set.Pipeline.Run(c, g); err != nil {
-		return s, what, false, err
+		return err
 	}
-	missed := false
 	for _, m := range c.Remarks {
-		missed = missed || m.Pass == "recur" && !m.Done
+		if m.Pass == "recur" && !m.Done {
+			v.why += fmt.Sprintf("[%s] %s ", m.Rule, m.Why)
+		}
 	}
 	for _, n := range g.Nodes {
-		fused = fused || n.Op.Domain == "ssm" && strings.HasSuffix(n.Op.Name, "Scan") || n.Op.Is("ssm", "SSD")
+		v.fused = v.fused || n.Op.Domain == "ssm" && strings.HasSuffix(n.Op.Name, "Scan") || n.Op.Is("ssm", "SSD")
 	}
 	// One step of an elementwise recurrence is plain arithmetic, not worth a word; so is the second of two tokens.
-	if plain := s.kind == "linear" && s.form == "step" || s.form == "unrolled" && s.length.Is(2); !fused && !missed && what == "" && !plain {
+	if plain := s.kind == "linear" && s.form == "step" || s.form == "unrolled" && s.length.Is(2); !v.fused && v.why == "" && v.what == "" && !plain {
 		err = errSilent
 	}
 	want, _ := src.Clone()
 	if e := widened(table, want); e != nil {
-		return s, what, fused, err // a mutation that only works in one type
+		return err // a mutation that only works in one type
 	}
 	if e := widened(table, g); e != nil {
-		return s, what, fused, fmt.Errorf("in float64: %w\n%s", e, text(g))
+		return fmt.Errorf("in float64: %w\n%s", e, text(g))
 	}
 	tolerance := 1e-9
 	if s.dtype != tensor.Float64 { // constants were folded in float32
@@ -160,16 +181,19 @@ func spelling(set *plugin.Set, seed uint64) (s *speller, what string, fused bool
 		}
 		b, e := ops.Run(context.Background(), table, g, in)
 		if e != nil {
-			return s, what, fused, fmt.Errorf("%v: runs no more: %w\n%s", lengths, e, text(src))
+			return fmt.Errorf("%v: runs no more: %w\n%s", lengths, e, text(src))
 		}
 		for i := range a {
 			if e := equal(b[i], a[i], tolerance); e != nil {
-				return s, what, fused, fmt.Errorf("%v, output %d: %w\n%s", lengths, i, e, text(src))
+				return fmt.Errorf("%v, output %d: %w\n%s", lengths, i, e, text(src))
 			}
 		}
 	}
-	return s, what, fused, err
+	return err
 }
+
+// kindOf matches what differs between remarks of one kind: names, shapes, numbers.
+var kindOf = regexp.MustCompile(`"[^"]*"|\([^)]*\)|\w*\[[^\]]*\]|[-+.\d]*\d\S*`)
 
 func text(g *graph.Graph) string {
 	var b strings.Builder

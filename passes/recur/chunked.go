@@ -46,7 +46,7 @@ func chunked(c *passes.Context, g *graph.Graph) error {
 		if root.Def != nil {
 			start = index[root.Def] + 1
 		}
-		r := &chunkRegion{c: c, g: g, st: st, root: root, anchors: anchors[root]}
+		r := &chunkRegion{scanRoles: scanRoles{c: c, g: g, st: st, rule: ruleChunked}, root: root, anchors: anchors[root]}
 		r.find(g.Nodes[start:])
 	}
 	return nil

@@ -1,38 +1,65 @@
 package recur
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
-	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
 	"github.com/ssdc-go/ssdc/passes/layout"
 )
 
 // chunkRegion is one candidate.
 type chunkRegion struct {
-	c       *passes.Context
-	g       *graph.Graph
-	st      static
+	scanRoles
 	root    *graph.Value
 	anchors map[*graph.Node]bool
 	in      map[*graph.Value]bool // influenced by root
-	q       graph.Dim             // chunk length, 1 when not seen
 	tails   *tailFinder
+	through bool // products of sequences that are sequences by their shapes belong to the region
 }
 
 // maxCuts bounds how many ends of the region are tried.
 const maxCuts = 6
 
+// find looks for y among what the root influences. The root is [B,L,H] or [B,H,L].
 func (r *chunkRegion) find(nodes []*graph.Node) {
-	if r.root.Type.Rank() != 3 {
-		if r.root.Type.Rank() < 3 { // of more, the parallel door speaks
-			r.c.Miss(ruleChunked, r.root, 1, 5, "the log decay is %s; expected [B,L,H], one decay per head", r.root.Type)
+	t := r.root.Type
+	if t.Rank() != 3 {
+		if t.Rank() < 3 && !r.st.is(r.root) { // of more, the parallel door speaks; of constants, the masked one
+			r.c.Miss(ruleChunked, r.root, 1, 5, "the log decay is %s; expected [B,L,H], one decay per head", t)
 		}
 		return
 	}
+	if r.st.is(r.root) {
+		return
+	}
+	orders := [][]graph.Dim{t.Shape}
+	if heads := t.Shape[1]; heads.IsConst() && heads != t.Shape[2] {
+		orders = append(orders, []graph.Dim{t.Shape[0], t.Shape[2], heads})
+		if !t.Shape[2].IsConst() {
+			orders = orders[1:]
+		}
+	}
+	var why error
+	for _, a := range orders {
+		r.a, r.log = a, r.root
+		err := r.search(nodes)
+		if err == nil {
+			return
+		}
+		if why == nil {
+			why = err
+		}
+		why = certify.Closer(why, err)
+	}
+	r.c.Miss(ruleChunked, r.root, 3, 5, "%v", why)
+}
+
+func (r *chunkRegion) search(nodes []*graph.Node) error {
 	r.in = map[*graph.Value]bool{r.root: true}
 	r.q = graph.D(1)
 	remaining := map[*graph.Value]int{}
@@ -95,40 +122,49 @@ func (r *chunkRegion) find(nodes []*graph.Node) {
 		if seen < len(r.anchors) || len(live) > 1 {
 			continue
 		}
-		var y *graph.Value
+		var ys []*graph.Value
 		for v := range live {
-			y = v
+			ys = append(ys, v)
 		}
-		if y == nil { // y only leaves the model, directly or through layout
-			if y = r.leavingY(exits); y == nil {
-				break
-			}
+		if len(ys) == 0 { // y only leaves the model, directly or through layout
+			ys = r.leavingY(exits)
 		}
-		if !r.isY(y) {
-			if cuts > 0 {
+		for _, y := range ys {
+			if !r.isY(y) || r.turns(y) {
+				if cuts == 0 {
+					why = fmt.Sprintf("its influence flows together in %q %s, which is not y[B,L,H,P]", y.Name, y.Type)
+				}
 				continue
 			}
-			why = fmt.Sprintf("its influence flows together in %q %s, which is not y[B,L,H,P]", y.Name, y.Type)
-			if len(live) == 0 {
-				break
+			err := r.try(y, exits)
+			if err == nil {
+				return nil
 			}
-			continue
+			if errors.Is(err, errNoSequence) {
+				continue
+			}
+			best = certify.Closer(best, err) // the first cut's, unless a later one comes as far as a certificate
+			why = best.Error()
+			cuts++
 		}
-		err := r.try(y, exits)
-		if err == nil {
-			return
-		}
-		best = certify.Closer(best, err) // the first cut's, unless a later one comes as far as a certificate
-		why = best.Error()
-		if cuts++; cuts >= maxCuts || len(live) == 0 {
+		if cuts >= maxCuts || len(live) == 0 {
 			break
 		}
 	}
 	if len(live) > 1 {
 		why += "; still open: " + names(live)
 	}
-	r.c.Miss(ruleChunked, r.root, 3, 5, "%s", why)
+	return &notFound{best, why}
 }
+
+// notFound says in its own words why there is no y, or what best says.
+type notFound struct {
+	best error
+	why  string
+}
+
+func (e *notFound) Error() string { return e.why }
+func (e *notFound) Unwrap() error { return e.best }
 
 func names(vs map[*graph.Value]bool) string {
 	var s []string
@@ -154,19 +190,33 @@ func (r *chunkRegion) chunkLength(n *graph.Node) {
 	}
 }
 
-// leavingY finds y among the exits and the layout chains behind them.
-func (r *chunkRegion) leavingY(exits []*graph.Value) *graph.Value {
-	for i := len(exits) - 1; i >= 0; i-- {
+// leavingY finds what may be y among the exits and the layout chains behind them.
+func (r *chunkRegion) leavingY(exits []*graph.Value) (ys []*graph.Value) {
+	for i := len(exits) - 1; i >= 0 && len(ys) == 0; i-- {
 		for v := exits[i]; ; v = v.Uses[0].Node.Out[0] {
 			if r.isY(v) {
-				return v
+				ys = append(ys, v)
 			}
 			if len(v.Uses) != 1 || !isTailOp(v.Uses[0].Node) {
 				break
 			}
 		}
 	}
-	return nil
+	if r.a[1] != r.a[2] && slices.ContainsFunc(ys, func(v *graph.Value) bool { return r.placesOf(v)[0] == tokens }) {
+		ys = slices.DeleteFunc(ys, func(v *graph.Value) bool { return r.placesOf(v)[0] != tokens }) // layouts of one another
+	}
+	slices.SortStableFunc(ys, func(a, b *graph.Value) int { return int(r.placesOf(a)[0] - r.placesOf(b)[0]) })
+	return ys
+}
+
+// turns: y has its heads first, and all that happens to it is that they are
+// brought behind the tokens.
+func (r *chunkRegion) turns(y *graph.Value) bool {
+	if r.placesOf(y)[0] == tokens || len(y.Uses) != 1 || y.IsOutput() {
+		return false
+	}
+	n := y.Uses[0].Node
+	return isOp(n, "Transpose") && !r.tails.is(n) && slices.Contains(r.placesOf(n.Out[0]), tokens)
 }
 
 func isAnchor(a map[*graph.Node]bool, n *graph.Node) bool { _, ok := a[n]; return ok }
@@ -196,22 +246,6 @@ func notInRegion(n *graph.Node) string {
 		return "a non-linear or normalising operator"
 	}
 	return ""
-}
-
-// isY: as many elements as [B,L,H,P], batch first, and not more axes of time.
-func (r *chunkRegion) isY(v *graph.Value) bool {
-	a, t := r.root.Type.Shape, v.Type
-	if t.Rank() < 3 || t.Shape[0] != a[0] {
-		return false
-	}
-	_, ok := layout.Numel(v).DivExact(layout.Product(a...))
-	if !ok {
-		return false
-	}
-	if t.Shape[1] == a[1] {
-		return true
-	}
-	return t.Rank() == 5 && t.Shape[1].Mul(t.Shape[2]) == a[1] && t.Shape[3] == a[2]
 }
 
 // operands lists the values that enter the region from outside, by their deepest layout.
@@ -278,8 +312,9 @@ func (r *chunkRegion) bare(v *graph.Value) bool {
 	}
 	switch v.Def.Op.Name {
 	case "MatMul", "Einsum", "ReduceSum", "Mul", "Concat":
+		product := isProduct(v.Def, r.st)
 		for _, u := range layout.Chain(v) {
-			if t := u.Type; t.Rank() >= 2 && t.Rank() <= 4 && t.Shape[1] == r.root.Type.Shape[1] && !r.quadratic(u) {
+			if t := u.Type; !product && t.Rank() >= 2 && t.Rank() <= 4 && t.Shape[1] == r.a[1] && (!r.through || !r.quadratic(u)) {
 				return false
 			}
 		}
@@ -295,11 +330,25 @@ func (r *chunkRegion) bare(v *graph.Value) bool {
 
 // quadratic: L by L in its last axes.
 func (r *chunkRegion) quadratic(v *graph.Value) bool {
-	s, l, k := v.Type.Shape, r.root.Type.Shape[1], 0
+	s, l, k := v.Type.Shape, r.a[1], 0
 	for _, d := range s {
 		if d == l {
 			k++
 		}
 	}
 	return k >= 2
+}
+
+// isProduct: a contraction of two values that depend on data.
+func isProduct(n *graph.Node, st static) bool {
+	if !isOp(n, "MatMul", "Einsum") {
+		return false
+	}
+	data := 0
+	for _, v := range n.In {
+		if !st.is(v) {
+			data++
+		}
+	}
+	return data >= 2
 }

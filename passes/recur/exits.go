@@ -1,14 +1,26 @@
 package recur
 
-import "github.com/ssdc-go/ssdc/graph"
+import (
+	"slices"
+
+	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/passes/layout"
+)
 
 // stateExit finds the final state [B,H,P,N] among values that leave the region
-// toward outputs of the model, and the value it leaves from.
-func stateExit(root *graph.Value, exits []*graph.Value, y *graph.Value) (state, from *graph.Value) {
-	a := root.Type.Shape
+// toward outputs of the model, and the value it leaves from. a is B, L, H.
+func stateExit(a []graph.Dim, exits []*graph.Value, y *graph.Value) (state, from *graph.Value) {
+	if state, from = stateLeaving(a, exits, y, false); state == nil && a[1].IsConst() { // P may be as long as L
+		state, from = stateLeaving(a, exits, y, true)
+	}
+	return state, from
+}
+
+func stateLeaving(a []graph.Dim, exits []*graph.Value, y *graph.Value, square bool) (state, from *graph.Value) {
+	ofY := layout.Chain(y)
 	isState := func(v *graph.Value) bool {
 		s := v.Type.Shape
-		return v != y && len(s) == 4 && s[0] == a[0] && s[1] == a[2] && s[2] != a[1]
+		return !slices.Contains(ofY, v) && len(s) == 4 && s[0] == a[0] && s[1] == a[2] && (square || s[2] != a[1])
 	}
 	for _, v := range exits {
 		seen := map[*graph.Value]bool{}

@@ -3,10 +3,9 @@ package recur
 import (
 	"errors"
 	"fmt"
-	"math"
+	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
-	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
 	"github.com/ssdc-go/ssdc/passes/layout"
@@ -24,30 +23,50 @@ const ruleMasked = "ssm.SSD (masked attention)"
 
 func masked(c *passes.Context, g *graph.Graph) error {
 	st := static{}
+	all := &foldedChunks{inside: map[*graph.Node]bool{}, tried: map[*graph.Value]bool{}}
 	for _, n := range append([]*graph.Node{}, g.Nodes...) {
-		if n.Op.Is("", "Einsum") && len(n.In) == 4 { // q, k, mask and v of chunks at once
-			for _, v := range n.In {
-				if st.is(v) && chunkScores(v.Type) {
-					c.Miss(ruleMasked, n.Out[0], 1, 4, "%v", foldedChunks(v))
-				}
-			}
+		if !isOp(n, "MatMul", "Einsum") || n.Out[0].Unused() || !isFloat(n.Out[0]) || all.inside[n] {
 			continue
 		}
-		if !(n.Op.Is("", "MatMul") || n.Op.Is("", "Einsum") && len(n.In) == 2) || n.Out[0].Unused() || !isFloat(n.Out[0]) {
-			continue
-		}
-		for i, v := range n.In {
-			m := &maskedAttention{c: c, g: g, st: st, y: n.Out[0], value: n.In[1-i], scale: 1}
-			if !m.scores(v) {
+		for i := range n.In {
+			m := &maskedAttention{c: c, g: g, st: st, y: n.Out[0], scale: 1}
+			if !m.product(n, i) {
 				continue
 			}
-			if err := m.rewrite(); err != nil {
+			err := m.rewrite()
+			if err != nil {
+				var told bool
+				if err, told = all.rewrite(m, err); told {
+					break
+				}
+			}
+			if err != nil {
 				c.Miss(ruleMasked, m.y, 2, 4, "%v", err)
 			}
 			break
 		}
 	}
 	return nil
+}
+
+// product: operand i of n are masked scores, or, of a product of four, the mask itself.
+func (m *maskedAttention) product(n *graph.Node, i int) bool {
+	if len(n.In) == 2 {
+		m.value = n.In[1-i]
+		return m.scores(n.In[i])
+	}
+	if t := n.In[i].Type; len(n.In) < 4 || !m.st.is(n.In[i]) || t.Rank() < 2 {
+		return false
+	}
+	data := 0
+	for _, v := range n.In {
+		if !m.st.is(v) {
+			data++
+			m.query, m.key, m.value = m.key, m.value, v
+		}
+	}
+	m.mask = n.In[i]
+	return data == 3
 }
 
 type maskedAttention struct {
@@ -58,15 +77,9 @@ type maskedAttention struct {
 	mask       *graph.Value // static factor of the scores; nil when only cut
 	cut        bool         // Trilu, or zeros by Where
 	scale      float64
-	s          *graph.Value // q k^T
+	s          *graph.Value // q k^T; nil in a product of all operands at once
 	query, key *graph.Value
-}
-
-// chunkScores: [B,H,chunks,Q,Q].
-func chunkScores(t graph.Type) bool { return t.Rank() == 5 && t.Shape[3] == t.Shape[4] }
-
-func foldedChunks(v *graph.Value) error {
-	return fmt.Errorf("%q, %s, belongs to chunks whose decays were folded into a constant mask; expected one mask [L,L] for the whole sequence, or decays that are computed in the graph", v.Name, v.Type)
+	doubt      error // why the mask, its axes in their usual order, is none of a scan
 }
 
 // scores takes v apart into q k^T, a mask and a scale.
@@ -107,7 +120,7 @@ func (m *maskedAttention) scores(v *graph.Value) bool {
 		case n.Op.Is("", "MatMul") || n.Op.Is("", "Einsum") && len(n.In) == 2:
 			m.s, m.query, m.key = v, n.In[0], n.In[1]
 			t := v.Type
-			return (m.mask != nil || m.cut) && t.Rank() >= 3 && t.Rank() <= 5 && t.Shape[t.Rank()-1] == t.Shape[t.Rank()-2]
+			return (m.mask != nil || m.cut) && isProduct(n, m.st) && t.Rank() >= 3 && square(t)
 		default:
 			return false
 		}
@@ -129,10 +142,20 @@ func uniform(v *graph.Value) (float64, bool) {
 	return x, true
 }
 
-// sequence finds [B,L,H,n] among the layouts of an operand.
+// square: two axes are as long as each other, the last two unless an Einsum names others.
+func square(t graph.Type) bool {
+	for i, d := range t.Shape {
+		if slices.Contains(t.Shape[i+1:], d) {
+			return true
+		}
+	}
+	return false
+}
+
+// sequence finds [B,L,H,n] among the layouts of an operand, the deepest first.
 func (m *maskedAttention) sequence(b *graph.Builder, v *graph.Value) *graph.Value {
 	s := m.s.Type.Shape
-	for _, u := range layout.Chain(v) {
+	for _, u := range slices.Backward(layout.Chain(v)) {
 		t := u.Type.Shape
 		switch {
 		case len(s) == 4 && len(t) == 4 && t[0] == s[0] && t[1] == s[2] && t[2] == s[1]:
@@ -144,9 +167,10 @@ func (m *maskedAttention) sequence(b *graph.Builder, v *graph.Value) *graph.Valu
 	return nil
 }
 
+// rewrite takes the scores for those of the whole sequence.
 func (m *maskedAttention) rewrite() error {
-	if chunkScores(m.s.Type) {
-		return foldedChunks(m.s)
+	if m.s == nil || m.s.Type.Rank() > 4 {
+		return fmt.Errorf("the scores are those of chunks")
 	}
 	b := m.c.Builder(m.g, m.y.Def.From)
 	q, k, v := m.sequence(b, m.query), m.sequence(b, m.key), m.sequence(b, m.value)
@@ -157,21 +181,13 @@ func (m *maskedAttention) rewrite() error {
 	if !ok {
 		return fmt.Errorf("the number of heads, %s, is not known", q.Type.Shape[2])
 	}
-	log, tol, err := m.decay(b, q, int(heads))
+	s := q.Type.Shape
+	gamma, err := m.decay(q, s[1], int(heads))
 	if err != nil {
 		return err
 	}
-	s := q.Type.Shape
-	one := tensor.New(v.Type.DType, 1, 1, 1)
-	one.SetAt(0, 1)
-	dt := b.Op("Expand", nil, b.Const(one), layout.Shape(b, s[:3], q))
-	c := q
-	if m.scale != 1 {
-		f := tensor.New(q.Type.DType, 1)
-		f.SetAt(0, m.scale)
-		c = b.Op("Mul", nil, q, b.Const(f))
-	}
-	n := b.Node("ssm", "SSD", nil, 2, v, dt, log, k, c)
+	dt, log, _ := gamma.operands(b, v, s[:3])
+	n := b.Node("ssm", "SSD", nil, 2, v, dt, log, k, gamma.scaled(b, q, s[2]))
 	if b.Err != nil {
 		return b.Err
 	}
@@ -185,7 +201,7 @@ func (m *maskedAttention) rewrite() error {
 			return errors.Join(b.Err, fmt.Errorf("%q is %s, the values %s", m.y.Name, m.y.Type, v.Type))
 		}
 		y = layout.Reshape(b, y, m.y.Type.Shape)
-		cl := &certify.Claim{Old: []*graph.Value{m.y}, New: []*graph.Value{y}, Tol: tol}
+		cl := &certify.Claim{Old: []*graph.Value{m.y}, New: []*graph.Value{y}, Tol: gamma.tol}
 		for _, u := range []*graph.Value{layout.Deepest(q), layout.Deepest(k), layout.Deepest(v)} {
 			cl.In = append(cl.In, certify.Input{Value: u})
 		}
@@ -198,54 +214,8 @@ func (m *maskedAttention) rewrite() error {
 			last = certify.Closer(last, err)
 		}
 	}
+	if m.doubt != nil {
+		return m.doubt
+	}
 	return last
-}
-
-// decay reads log gamma per head off the mask, and how far rounding may have
-// moved the mask from its powers.
-func (m *maskedAttention) decay(b *graph.Builder, like *graph.Value, heads int) (log *graph.Value, tol float64, err error) {
-	d := like.Type.DType
-	if m.mask == nil {
-		return b.Const(tensor.New(d, heads)), 0, nil
-	}
-	t, err := certify.Static(m.c.Ctx, m.c.Table, m.mask, like, like.Type.Shape[1], 3)
-	if err != nil {
-		return nil, 0, fmt.Errorf("the mask %q cannot be evaluated: %w", m.mask.Name, err)
-	}
-	rank := t.Rank()
-	if rank < 2 || t.Shape[rank-1] < 2 || t.Shape[rank-1] != t.Shape[rank-2] {
-		return nil, 0, fmt.Errorf("the factor %q %s of the scores is no mask [H,L,L]", m.mask.Name, m.mask.Type)
-	}
-	L := t.Shape[rank-1]
-	n := t.Len() / (L * L)
-	if n != 1 && n != heads {
-		return nil, 0, fmt.Errorf("the mask %q %s is neither one for all nor one per head", m.mask.Name, m.mask.Type)
-	}
-	logs, gammas := tensor.New(d, heads), tensor.New(d, heads)
-	exact := true
-	for h := range heads {
-		at := func(i, j int) float64 { return t.At((h%n*L+i)*L + j) }
-		switch {
-		case at(0, 1) != 0 && !m.cut:
-			return nil, 0, fmt.Errorf("the mask %q lets tokens see later ones: its entry above the diagonal is %g, a scan's is 0", m.mask.Name, at(0, 1))
-		case at(0, 0) != 1:
-			return nil, 0, fmt.Errorf("the diagonal of the mask %q is %g, a scan's is 1", m.mask.Name, at(0, 0))
-		case !(at(1, 0) > 0):
-			return nil, 0, fmt.Errorf("the mask %q is %g below its diagonal, a scan's is a decay above 0", m.mask.Name, at(1, 0))
-		}
-		far := 1 // the farthest entry has the most digits of gamma
-		for far+1 < L && at(far+1, 0) > 1e-30 {
-			far++
-		}
-		logs.SetAt(h, math.Log(at(far, 0))/float64(far))
-		gammas.SetAt(h, at(1, 0))
-		exact = exact && gammas.At(h) == at(1, 0)
-	}
-	if m.mask.Const != nil && d != tensor.Float64 { // powers that were rounded one by one
-		return b.Const(logs), 1e-6, nil
-	}
-	if exact { // the logarithm is not folded before the check
-		return b.Op("Log", nil, b.Const(gammas)), 0, nil
-	}
-	return b.Const(logs), 0, nil
 }
