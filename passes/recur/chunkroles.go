@@ -14,7 +14,7 @@ func (r *chunkRegion) try(y *graph.Value, exits []*graph.Value) error {
 	state, from := stateExit(r.a, exits, y)
 	for _, v := range exits {
 		if v != from && v != state && r.tails.leaves(v, y) {
-			return fmt.Errorf("%q %s inside the form is used outside it; only y and the final state may be", v.Name, v.Type)
+			return usedOutside{v}
 		}
 	}
 	outs := []*graph.Value{y}

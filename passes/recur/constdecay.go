@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -24,6 +25,18 @@ type constantDecay struct {
 // noDecay is the one of linear attention, whose mask only cuts.
 func noDecay(d tensor.DType, heads int, scale float64) *constantDecay {
 	return &constantDecay{dtype: d, logs: tensor.New(d, heads), scale: slices.Repeat([]float64{scale}, heads)}
+}
+
+// String lists the decays, of many the first and the last.
+func (k *constantDecay) String() string {
+	var s []string
+	for h := range k.logs.Len() {
+		s = append(s, fmt.Sprintf("%.4g", math.Exp(k.logs.At(h))))
+	}
+	if len(s) > 4 {
+		return s[0] + " ... " + s[len(s)-1]
+	}
+	return strings.Join(s, ", ")
 }
 
 // operands are dt, which is 1, and A of an ssm.SSD over a = B, L, H.

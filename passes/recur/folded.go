@@ -2,12 +2,15 @@ package recur
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes/certify"
 	"github.com/ssdc-go/ssdc/passes/layout"
+	"github.com/ssdc-go/ssdc/passes/lift"
 )
 
 // Chunks of a constant decay: RetNet's chunkwise form, lightning attention,
@@ -31,14 +34,16 @@ type foldedChunks struct {
 const maxInfluence = 4096
 
 // rewrite takes the scores of m for those of a chunk; why is the reason that they
-// are not those of the whole sequence. told: there is nothing more to say.
+// are not those of the whole sequence, nil when they surely are a chunk's. told:
+// there is nothing more to say.
 func (f *foldedChunks) rewrite(m *maskedAttention, why error) (err error, told bool) {
 	r := &foldedRegion{scanRoles: scanRoles{c: m.c, g: m.g, st: m.st, rule: ruleFolded}, m: m}
 	r.influence()
 	var best error
-	cuts, chunks := 0, m.s == nil || m.s.Type.Rank() > 4
+	cuts, chunks := 0, why == nil
 	for _, a := range r.lengthsAndHeads() {
 		r.a = a
+		var closest error // of the last y, which holds the others
 		for _, y := range r.order {
 			if !r.isY(y) {
 				continue
@@ -53,12 +58,19 @@ func (f *foldedChunks) rewrite(m *maskedAttention, why error) (err error, told b
 				}
 				return nil, false
 			}
-			best = certify.Closer(best, err)
+			var miss *certify.Mismatch
+			if errors.As(err, &usedOutside{}) {
+				closest = err
+			} else if errors.As(err, &miss) {
+				closest = fmt.Errorf("%w; the mask of a chunk has the decays %s; queries of a chunk must read the state before it with decay^(i+1), keys enter the state behind it with decay^(Q-1-j), and the state decays by decay^Q in between", err, r.gamma)
+			}
+			closest = certify.Closer(closest, err)
 			chunks = chunks || !r.q.Is(1) && r.q != a[1] && r.q != a[2]
 			if cuts++; cuts >= 2*maxCuts {
 				break
 			}
 		}
+		best = certify.Closer(best, closest)
 	}
 	for _, y := range r.order {
 		if r.a != nil && r.isY(y) {
@@ -112,14 +124,29 @@ func (r *foldedRegion) influence() {
 	slices.SortStableFunc(r.order, func(a, b *graph.Value) int { return cmp.Compare(index[a.Def], index[b.Def]) })
 }
 
-// projection: a product by a matrix of parameters.
+// projection: a product by a matrix of parameters along the last axis. One along
+// another axis, that of the chunks, may carry states on.
 func projection(n *graph.Node) bool {
-	if !isOp(n, "MatMul", "Einsum", "Gemm") {
+	matrix := func(i int) bool { return n.In[i].Const != nil && n.In[i].Const.Rank() == 2 }
+	switch {
+	case isOp(n, "Gemm"):
+		return true
+	case isOp(n, "MatMul"):
+		return matrix(1)
+	case !isOp(n, "Einsum") || len(n.In) != 2:
 		return false
 	}
-	return slices.ContainsFunc(n.In, func(v *graph.Value) bool {
-		return v != nil && v.Const != nil && v.Const.Rank() == 2 && !isMask(v)
-	})
+	terms, out, ok := lift.Equation(n)
+	for i, t := range terms {
+		other := terms[1-i]
+		if !ok || t == "" || other == "" {
+			return false
+		}
+		if last := t[len(t)-1:]; matrix(1-i) && strings.Contains(other, last) && !strings.Contains(out, last) {
+			return true
+		}
+	}
+	return false
 }
 
 // lengthsAndHeads proposes B, L and H from what the queries are cut and laid out
@@ -133,6 +160,9 @@ func (r *foldedRegion) lengthsAndHeads() (out [][]graph.Dim) {
 			d := ch[len(ch)-1].Def
 			if d == nil || !isOp(d, "Slice", "Split", "Cast", "Mul", "Div", "Gather") {
 				break
+			}
+			if isOp(d, "Slice", "Split") && r.m.ofChunk() && r.m.s != nil && r.m.s.Type.Rank() <= 4 {
+				forms = nil // lengths of a chunk
 			}
 			u = dataOperand(d.In, r.st)
 		}
@@ -175,14 +205,64 @@ func (r *foldedRegion) try(y *graph.Value) error {
 	if err := r.operands(y); err != nil {
 		return err
 	}
-	exits := r.exits(y)
+	exits := r.exits(y, nil)
 	state, from := stateExit(r.a, exits, y)
-	for _, v := range exits {
-		if v != from && v != state {
-			return fmt.Errorf("%q %s inside the form is used outside it; only y and the final state may be", v.Name, v.Type)
+	other := func(v *graph.Value) bool { return v != from && v != state }
+	if slices.ContainsFunc(exits, other) { // the last chunk's part of the final state is not on the way to y
+		if last := r.finalState(y); last != nil {
+			state, from = last, last
+			if err := r.operands(y, last); err != nil {
+				return err
+			}
+			exits = r.exits(y, last)
 		}
 	}
+	if i := slices.IndexFunc(exits, other); i >= 0 {
+		return usedOutside{exits[i]}
+	}
 	return r.roles(r.found, y, state)
+}
+
+// finalState finds a state [B,H,P,N] that is used outside among what the values
+// of the form, and nothing else, are further used for.
+func (r *foldedRegion) finalState(y *graph.Value) (state *graph.Value) {
+	known, made, within := map[*graph.Value]bool{}, map[*graph.Value]bool{}, map[*graph.Node]bool{}
+	for _, ch := range r.found {
+		for _, v := range ch {
+			known[v] = true
+		}
+	}
+	for _, n := range r.g.Nodes {
+		if !r.inside[n] {
+			within[n] = len(n.Out) == 1 && !r.st.is(n.Out[0]) && notInRegion(n) == "" && !projection(n) &&
+				!slices.ContainsFunc(n.In, func(v *graph.Value) bool { return v != nil && !known[v] && !r.st.is(v) }) &&
+				slices.ContainsFunc(n.In, func(v *graph.Value) bool { return v != nil && made[v] })
+			if !within[n] {
+				continue
+			}
+		}
+		for _, v := range n.Out {
+			known[v], made[v] = v != y, v != y
+		}
+	}
+	for _, n := range r.g.Nodes {
+		if r.inside[n] || !within[n] {
+			continue
+		}
+		v := n.Out[0]
+		outer := func(u graph.Use) bool { return !within[u.Node] && !r.inside[u.Node] }
+		if r.stateOf([]*graph.Value{v}) != nil && (v.IsOutput() || slices.ContainsFunc(v.Uses, outer)) {
+			state = v
+		}
+	}
+	return state
+}
+
+// usedOutside: a value of the form is also used elsewhere.
+type usedOutside struct{ v *graph.Value }
+
+func (e usedOutside) Error() string {
+	return fmt.Sprintf("%q %s inside the form is used outside it; only y and the final state may be", e.v.Name, e.v.Type)
 }
 
 // chunk is how many positions the mask has.
@@ -203,11 +283,11 @@ func (r *foldedRegion) chunk() graph.Dim {
 	return graph.D(1)
 }
 
-// operands goes from y back to the sequences and states that the form reads.
-func (r *foldedRegion) operands(y *graph.Value) error {
+// operands goes from the results back to the sequences and states that the form reads.
+func (r *foldedRegion) operands(results ...*graph.Value) error {
 	r.inside, r.found = map[*graph.Node]bool{}, nil
 	seen, roots := map[*graph.Value]bool{}, map[*graph.Value]bool{}
-	stack := []*graph.Value{y}
+	stack := slices.Clone(results)
 	for len(stack) > 0 {
 		v := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
@@ -244,7 +324,11 @@ func (r *foldedRegion) operands(y *graph.Value) error {
 // pastState: cut from states that come from outside.
 func (r *foldedRegion) pastState(ch []*graph.Value) bool {
 	d := ch[len(ch)-1].Def
-	return r.stateOf(ch) != nil && d != nil && isOp(d, "Slice", "Split", "Gather") && layout.Deepest(d.In[0]).Def == nil
+	if d == nil || r.stateOf(ch) == nil || !isOp(d, "Slice", "Split", "Gather") {
+		return false
+	}
+	from := layout.Chain(d.In[0])
+	return from[len(from)-1].Def == nil && r.sequence(from) == nil
 }
 
 // made: v is a product of data, or put together from such, as what chunks add
@@ -263,14 +347,14 @@ func (r *foldedRegion) made(v *graph.Value, depth int) bool {
 	return slices.ContainsFunc(v.Def.In, func(u *graph.Value) bool { return u != nil && r.made(u, depth-1) })
 }
 
-// exits lists what the form computes that is used outside of it.
-func (r *foldedRegion) exits(y *graph.Value) (out []*graph.Value) {
+// exits lists what the form computes besides y that is used outside of it.
+func (r *foldedRegion) exits(y, state *graph.Value) (out []*graph.Value) {
 	for _, n := range r.g.Nodes {
 		if !r.inside[n] {
 			continue
 		}
 		for _, v := range n.Out {
-			if v == nil || v == y {
+			if v == nil || v == y || v == state {
 				continue
 			}
 			outer := func(u graph.Use) bool {

@@ -33,15 +33,16 @@ func masked(c *passes.Context, g *graph.Graph) error {
 			if !m.product(n, i) {
 				continue
 			}
-			err := m.rewrite()
-			if err != nil {
-				var told bool
-				if err, told = all.rewrite(m, err); told {
-					break
-				}
+			rule, told := ruleMasked, false
+			var err error
+			if m.ofChunk() { // not worth having one by one
+				rule = ruleFolded
+				err, told = all.rewrite(m, nil)
+			} else if err = m.rewrite(); err != nil {
+				err, told = all.rewrite(m, err)
 			}
-			if err != nil {
-				c.Miss(ruleMasked, m.y, 2, 4, "%v", err)
+			if err != nil && !told {
+				c.Miss(rule, m.y, 2, 4, "%v", err)
 			}
 			break
 		}
@@ -80,6 +81,30 @@ type maskedAttention struct {
 	s          *graph.Value // q k^T; nil in a product of all operands at once
 	query, key *graph.Value
 	doubt      error // why the mask, its axes in their usual order, is none of a scan
+}
+
+// ofChunk: the scores are those of all chunks, or of one that is cut from the sequence.
+func (m *maskedAttention) ofChunk() bool {
+	if m.s == nil || m.s.Type.Rank() > 4 {
+		return true
+	}
+	Q := m.s.Type.Shape[m.s.Type.Rank()-1]
+	for v := m.query; v != nil; {
+		d := layout.Deepest(v).Def
+		if d == nil || !isOp(d, "Slice", "Split", "Cast", "Mul", "Div") {
+			return false
+		}
+		in, out := dataOperand(d.In, m.st), d.Out[0].Type.Shape
+		if in != nil && isOp(d, "Slice", "Split") && in.Type.Rank() == len(out) {
+			for i, n := range in.Type.Shape[:len(out)-1] {
+				if out[i] != n && out[i] == Q {
+					return true
+				}
+			}
+		}
+		v = in
+	}
+	return false
 }
 
 // scores takes v apart into q k^T, a mask and a scale.
