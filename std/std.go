@@ -51,6 +51,7 @@ var Passes = []*passes.Pass{
 	recur.Absorb,
 	fuse.Conv,
 	fuse.Norm,
+	fuse.Attention,
 	fuse.Projection,
 	fuse.Image,
 	narrow.Pass,

@@ -28,6 +28,10 @@ func attentionRows() []*ops.Op {
 			attrOpt("scale"), attr("softcap", float32(0)), attrOpt("softmax_precision")},
 		Infer: inferAttention, Eval: evalAttention,
 		Cases: []ops.Case{{Name: "4d", In: qkv}, {Name: "causal", Attrs: graph.Attrs{"is_causal": int64(1)}, In: qkv},
+			{Name: "packed heads that share keys, after a past", NOut: 3, Attrs: graph.Attrs{"q_num_heads": int64(4), "kv_num_heads": int64(2), "scale": float32(0.5), "is_causal": int64(1)},
+				In: []*tensor.Tensor{seq(16, 1, 2, 8), seq(8, 1, 2, 4), seq(12, 1, 2, 6), nil, seq(12, 1, 2, 3, 2), seq(18, 1, 2, 3, 3)}},
+			{Name: "a Boolean mask that hides all keys from a query", In: append(qkv[:3:3], tensor.From([]bool{true, false, true, true, false, false, false, false, false, false, true, true, true, true, true}, 3, 5))},
+			{Name: "soft cap and mask", Attrs: graph.Attrs{"softcap": float32(0.5)}, In: append(qkv[:3:3], seq(5, 1, 1, 1, 5))},
 			{Name: "one key", In: []*tensor.Tensor{seq(4, 1, 1, 1, 4), seq(4, 1, 1, 1, 4), tensor.From([]float32{3, 5}, 1, 1, 1, 2)}, Want: one(tensor.From([]float32{3, 5}, 1, 1, 1, 2))}},
 	}
 	rows := versions("Attention", []int{23}, row)

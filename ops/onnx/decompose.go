@@ -67,6 +67,7 @@ var decompositions = map[string]decomposition{
 	"ReduceLogSum":       decomposeReduce("ReduceSum", "", "Log"),
 	"LayerNormalization": decomposeLayerNorm,
 	"RMSNormalization":   decomposeRMSNorm,
+	"Attention":          decomposeSoftmaxAttention,
 	"LinearAttention":    decomposeLinearAttention, "CausalConvWithState": decomposeCausalConv,
 }
 

@@ -36,6 +36,8 @@ const (
 	LogDecay                // mostly negative; small in some trials, so that states survive many chunks
 	Positive                // (0, 1]
 	NonPositive             // a LogDecay that is shown never to be above 0
+	Seen                    // Boolean, true somewhere in each row: keys that a query sees
+	Hidden                  // Boolean, false somewhere in each row
 )
 
 // Claim is a statement: computed from In, the values Old equal the values New.
@@ -232,6 +234,16 @@ func draw(rng *rand.Rand, t graph.Type, k Kind, s sampling) *tensor.Tensor {
 			x.SetAt(i, s.decay*(1-rng.Float64()))
 		default:
 			x.SetAt(i, s.any*rng.NormFloat64())
+		}
+	}
+	if k == Seen || k == Hidden {
+		row := shape[max(len(shape)-1, 0):]
+		n := 1
+		if len(row) > 0 {
+			n = int(row[0])
+		}
+		for i := 0; n > 0 && i < x.Len(); i += n {
+			x.SetIntAt(i+rng.IntN(n), map[Kind]int64{Seen: 1}[k])
 		}
 	}
 	return x

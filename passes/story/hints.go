@@ -34,6 +34,10 @@ func reached(r passes.Remark) string {
 		return "a depthwise convolution and its padding were found"
 	case op == "RMSNormalization" || op == "ssm.GatedRMSNorm":
 		return "a division by the root of a mean was found"
+	case op == "Attention" && r.Matched == 1:
+		return "a softmax between two matrix products was found"
+	case op == "Attention":
+		return "queries, keys, mask and values were found"
 	case op == "absorb dt" || op == "absorb softplus" || op == "absorb D" || op == "absorb z":
 		return "the scan is fused; this neighbour of it stays outside"
 	}
@@ -64,6 +68,11 @@ func hint(r *passes.Remark) string {
 // hints tells what to change, by the reason of the miss. Reasons are matched by
 // the words that carry their meaning, so that they may be reworded around them.
 var hints = []advice{
+	// Softmax attention.
+	on(`^Attention$`, `used elsewhere`, "Let only the result leave the attention: export with output_attentions=False, and drop hooks that read its scores."),
+	on(`^Attention$`, `after the mask|after it`, "Apply the scale to the queries or to their product with the keys, before the mask is added."),
+	on(`^Attention$`, `hides keys with`, "Hide keys with -inf or the least number of the type (torch.finfo(dtype).min)."),
+	on(`^Attention$`, ``, "The attention runs as it stands, with its whole matrix of scores. torch.nn.functional.scaled_dot_product_attention is exported in a form that is fused."),
 	// Groups, masks and states of the chunked form.
 	on(`chunked`, `tiled over the heads`, "Repeat the groups of B and C per head with repeat_interleave (0,0,1,1), not repeat or tile (0,1,0,1). "+
 		"Exports of transformers 4.50 and newer do so. If the weights were trained tiled, reorder the heads of the projections instead."),
