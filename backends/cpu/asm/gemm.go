@@ -11,6 +11,7 @@ import (
 const (
 	gemmPanelBytes = 4 * 32 // one row of a panel of B
 	gemmUnroll     = 4      // steps of k per turn of the loop
+	gemmAheadRows  = 8      // more than skinnyM rows are groups of at least so many
 )
 
 // gemmKernels emits the matrix kernels of package gemm: 1 to 14 rows by 32
@@ -28,6 +29,9 @@ func gemmKernels() {
 		}
 		gemmKernel(gemmEmitter{rows: rows}, passes)
 	}
+	for rows := gemmAheadRows; rows <= 14; rows++ {
+		gemmKernel(gemmEmitter{wide: true, rows: rows, ahead: true}, []int{2})
+	}
 	gemmKernel(gemmEmitter{wide: true, rows: 1, panels: 4}, []int{8})
 	gemmKernel(gemmEmitter{rows: 1, panels: 4}, []int{8, 8})
 }
@@ -44,8 +48,12 @@ func gemmKernel(g gemmEmitter, passes []int) {
 	if g.panels > 1 {
 		name = "wide" + name
 	}
-	TEXT(name, NOSPLIT, "func(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32)")
-	Doc(fmt.Sprintf("%s is the kernel for %d rows; see type kernel.", name, g.rows))
+	signature, kind := "k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32", "kernel"
+	if g.ahead {
+		name, signature, kind = "ahead"+name, signature+", nextA, nextB *float32", "aheadKernel"
+	}
+	TEXT(name, NOSPLIT, "func("+signature+")")
+	Doc(fmt.Sprintf("%s is the kernel for %d rows; see type %s.", name, g.rows, kind))
 	Pragma("noescape")
 	first := 0
 	for i, n := range passes {
@@ -64,6 +72,7 @@ type gemmEmitter struct {
 	// many streams come from memory faster than one. 0 means 1.
 	panels     int
 	byteStride bool // lda counts bytes
+	ahead      bool // fetch a row of A and 32 lines of B that are needed later
 }
 
 // streams returns a pointer to each panel.
@@ -231,10 +240,20 @@ func (g gemmEmitter) pass(index, first, n int) {
 			ADDQ(operand.U32(gemmPanelBytes*steps), b)
 		}
 	}
+	var nextA, nextB reg.Register
+	if g.ahead {
+		nextA, nextB = Load(Param("nextA"), GP64()), Load(Param("nextB"), GP64())
+	}
 	k := Load(Param("k"), GP64())
 	SUBQ(operand.Imm(gemmUnroll), k)
 	JLT(operand.LabelRef(label("rest")))
 	Label(label("loop"))
+	if g.ahead { // into the second level of cache; a line is named more than once
+		PREFETCHT1(operand.Mem{Base: nextA})
+		PREFETCHT1(operand.Mem{Base: nextB})
+		ADDQ(operand.Imm(4*gemmUnroll), nextA)
+		ADDQ(operand.Imm(8*gemmUnroll), nextB)
+	}
 	for u := 0; u < gemmUnroll; u++ {
 		step(u)
 	}

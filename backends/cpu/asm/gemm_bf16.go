@@ -15,6 +15,9 @@ func gemmBF16() {
 	for rows := 1; rows <= 14; rows++ {
 		gemmKernel(gemmEmitter{wide: true, rows: rows, bf16: true}, []int{2})
 	}
+	for rows := gemmAheadRows; rows <= 14; rows++ {
+		gemmKernel(gemmEmitter{wide: true, rows: rows, bf16: true, ahead: true}, []int{2})
+	}
 	for rows := 1; rows <= 4; rows++ { // 8 sums, 4 halves of B, 2 of A and the mask
 		gemmKernel(gemmEmitter{rows: rows, bf16: true}, []int{2, 2})
 	}

@@ -74,6 +74,41 @@ func bf16rows13AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc
 //go:noescape
 func bf16rows14AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
 
+// aheadbf16rows8AVX512 is the kernel for 8 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadbf16rows8AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadbf16rows9AVX512 is the kernel for 9 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadbf16rows9AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadbf16rows10AVX512 is the kernel for 10 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadbf16rows10AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadbf16rows11AVX512 is the kernel for 11 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadbf16rows11AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadbf16rows12AVX512 is the kernel for 12 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadbf16rows12AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadbf16rows13AVX512 is the kernel for 13 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadbf16rows13AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadbf16rows14AVX512 is the kernel for 14 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadbf16rows14AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
 // bf16rows1AVX2 is the kernel for 1 rows; see type kernel.
 //
 //go:noescape

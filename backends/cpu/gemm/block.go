@@ -122,8 +122,9 @@ func (t *tile) blocked(r0, rows, p0, np int) {
 			}
 		}
 		// Groups of even height: 15 rows are 8+7, not 14+1.
-		for i, groups := 0, ceilDiv(rows, t.rows); groups > 0; groups-- {
-			m := ceilDiv(rows-i, groups)
+		groups := ceilDiv(rows, t.rows)
+		for g, i := 0, 0; g < groups; g++ {
+			m := ceilDiv(rows-i, groups-g)
 			a, lda := t.rowsOfA(r0+i, m, k0, kc, true)
 			for p := range np {
 				var b []float32
@@ -131,6 +132,13 @@ func (t *tile) blocked(r0, rows, p0, np int) {
 					b = t.sliceOfB(p0+p, k0, kc, 0)
 				} else {
 					b = t.packB[p*blockK*PanelWidth:][:kc*PanelWidth]
+				}
+				if f := t.ahead[m]; f != nil && kc > 0 && t.n-(p0+p)*PanelWidth >= PanelWidth {
+					nextA, nextB := t.next(a, b, r0, rows, i+m+p, p0+p, k0, g)
+					j := (p0 + p) * PanelWidth
+					d, ldd := t.addend(k0 == 0, r0+i, j)
+					f(kc, a, lda, b, t.c[(r0+i)*t.ldc+j:], t.ldc, d, ldd, t.alpha, nextA, nextB)
+					continue
 				}
 				t.block(r0+i, m, p0+p, k0, kc, a, lda, b)
 			}
@@ -140,6 +148,34 @@ func (t *tile) blocked(r0, rows, p0, np int) {
 			i += m
 		}
 	}
+}
+
+// next is what an aheadKernel asks for while it computes a block of group g: row i of
+// the tile's part of A, which is one of the next group's, and a part of the next K
+// block of the panel. Behind the last row comes the next K block, and behind the last
+// of these the first, for the tile of the rows below. With nothing to ask for it is
+// what the caches hold.
+func (t *tile) next(a, b []float32, r0, rows, i, panel, k0, g int) (nextA, nextB *float32) {
+	step := stepK(t.k)
+	next := k0 + step
+	if next >= t.k {
+		next = 0
+	}
+	r := r0 + i
+	if i >= rows {
+		k0 = next
+		if next > 0 {
+			r -= rows
+		}
+	}
+	nextA, nextB = &a[0], &b[0]
+	if r < t.m && t.aCol == 1 {
+		nextA = &t.a[r*t.aRow+k0]
+	}
+	if part := g * 2 * step; t.packed && part < min(step, t.k-next)*PanelWidth {
+		nextB = &t.b[(panel*t.k+next)*PanelWidth+part]
+	}
+	return nextA, nextB
 }
 
 // rowsOfA is a block of A with contiguous rows: A itself, or a copy if its

@@ -11,6 +11,11 @@ import "github.com/ssdc-go/ssdc/backends/cpu/isa"
 // which adds one row to all. The slices must reach the last element used.
 type kernel func(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32)
 
+// An aheadKernel is a kernel that also asks for what will be needed next: k floats
+// of A from nextA on and twice as many of B from nextB on. The addresses need not
+// be readable.
+type aheadKernel func(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA, nextB *float32)
+
 // maxRows is the most rows that any kernel takes.
 const maxRows = 14
 
@@ -19,6 +24,8 @@ const maxRows = 14
 type kernels struct {
 	rows   int
 	byRows [maxRows + 1]kernel
+	// ahead is byRows for the heights of groups of more than skinnyM rows; may be nil.
+	ahead [maxRows + 1]aheadKernel
 	// wide, which may be nil, computes one row by widePanels panels, lda apart,
 	// whose parts of c and d follow one another: so many streams come from memory
 	// faster than one.

@@ -17,6 +17,9 @@ var avx512 = kernels{rows: 14, byRows: [maxRows + 1]kernel{
 	1: rows1AVX512, 2: rows2AVX512, 3: rows3AVX512, 4: rows4AVX512, 5: rows5AVX512,
 	6: rows6AVX512, 7: rows7AVX512, 8: rows8AVX512, 9: rows9AVX512, 10: rows10AVX512,
 	11: rows11AVX512, 12: rows12AVX512, 13: rows13AVX512, 14: rows14AVX512,
+}, ahead: [maxRows + 1]aheadKernel{
+	8: aheadrows8AVX512, 9: aheadrows9AVX512, 10: aheadrows10AVX512, 11: aheadrows11AVX512,
+	12: aheadrows12AVX512, 13: aheadrows13AVX512, 14: aheadrows14AVX512,
 }, wide: widerows1AVX512}
 
 var avx2 = kernels{rows: 6, byRows: [maxRows + 1]kernel{
@@ -37,6 +40,9 @@ var avx512BF16 = kernels{rows: 14, byRows: [maxRows + 1]kernel{
 	1: bf16rows1AVX512, 2: bf16rows2AVX512, 3: bf16rows3AVX512, 4: bf16rows4AVX512, 5: bf16rows5AVX512,
 	6: bf16rows6AVX512, 7: bf16rows7AVX512, 8: bf16rows8AVX512, 9: bf16rows9AVX512, 10: bf16rows10AVX512,
 	11: bf16rows11AVX512, 12: bf16rows12AVX512, 13: bf16rows13AVX512, 14: bf16rows14AVX512,
+}, ahead: [maxRows + 1]aheadKernel{
+	8: aheadbf16rows8AVX512, 9: aheadbf16rows9AVX512, 10: aheadbf16rows10AVX512, 11: aheadbf16rows11AVX512,
+	12: aheadbf16rows12AVX512, 13: aheadbf16rows13AVX512, 14: aheadbf16rows14AVX512,
 }}
 
 var avx2BF16 = kernels{rows: 4, byRows: [maxRows + 1]kernel{

@@ -104,6 +104,41 @@ func rows5AVX2(k int, a []float32, lda int, b []float32, c []float32, ldc int, d
 //go:noescape
 func rows6AVX2(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
 
+// aheadrows8AVX512 is the kernel for 8 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadrows8AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadrows9AVX512 is the kernel for 9 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadrows9AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadrows10AVX512 is the kernel for 10 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadrows10AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadrows11AVX512 is the kernel for 11 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadrows11AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadrows12AVX512 is the kernel for 12 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadrows12AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadrows13AVX512 is the kernel for 13 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadrows13AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
+// aheadrows14AVX512 is the kernel for 14 rows; see type aheadKernel.
+//
+//go:noescape
+func aheadrows14AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
+
 // widerows1AVX512 is the kernel for 1 rows; see type kernel.
 //
 //go:noescape

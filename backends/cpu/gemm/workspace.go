@@ -11,7 +11,7 @@ package gemm
 const (
 	blockK = 256 // most; see stepK. 512 is a percent faster and a third less exact
 	blockP = 16  // panels in a block of B
-	blockM = 168 // most rows of a tile; a multiple of every kernel's height
+	blockM = 252 // most rows of a tile; a multiple of the kernels' heights
 
 	// skinnyM rows or fewer stream B panel by panel, from top to bottom.
 	skinnyM = 16
@@ -23,7 +23,7 @@ const (
 	// serialWork multiply-adds are not worth waking a second worker for.
 	serialWork = 1 << 16
 	// tilesPerWorker evens out workers that the system slows down.
-	tilesPerWorker = 24
+	tilesPerWorker = 8
 )
 
 // stepK is the depth of the blocks of K: even ones, not a full and a shallow.
