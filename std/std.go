@@ -52,6 +52,7 @@ var Passes = []*passes.Pass{
 	fuse.Conv,
 	fuse.Norm,
 	fuse.Attention,
+	fuse.Gelu,
 	fuse.Projection,
 	fuse.Image,
 	narrow.Pass,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu/attention"
+	"github.com/ssdc-go/ssdc/backends/cpu/pool"
 	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -94,9 +95,10 @@ func lowerAttention(b *Bind, n *graph.Node) (Step, error) {
 	ws := b.Workspace(fmt.Sprint("attention", s), func(workers int) any { return attention.NewWorkspace(workers, s) }).(*attention.Workspace)
 	packed := b.Scratch(tensor.Float32, s.PackSize())
 	flags := b.Scratch(tensor.Uint8, s.FlagSize())
-	p := b.Pool()
+	p, kv := b.Pool(), &caches{keys, values}
 	return func() error {
-		args.K, args.V = keys.gather(), values.gather()
+		kv.gather(p)
+		args.K, args.V = keys.read(), values.read()
 		args.Q.Data, args.O.Data = q.F32, y.F32
 		if mask != nil {
 			args.Mask.F, args.Mask.Bool = mask.F32, nil
@@ -177,24 +179,48 @@ func newCache(b *Bind, i, heads int) (*cache, bool) {
 	return c, true
 }
 
-// gather brings past and fresh together.
-func (c *cache) gather() attention.Heads {
-	c.from.Data = c.fresh.F32
+// read is where attention finds the heads.
+func (c *cache) read() attention.Heads {
 	if c.all == nil {
+		c.from.Data = c.fresh.F32
 		return c.from
 	}
 	c.to.Data = c.all.F32
-	d, n := c.shape[3], c.shape[2]-c.past
-	for b := range c.shape[0] {
-		for h := range c.shape[1] {
-			dst := c.to.Data[b*c.to.StrideB+h*c.to.StrideH:]
-			if c.past > 0 {
-				copy(dst[:c.past*d], c.old.F32[(b*c.shape[1]+h)*c.past*d:])
-			}
-			if n > 0 {
-				vec.Copy2D(dst[c.past*d:], d, c.from.Data[b*c.from.StrideB+h*c.from.StrideH:], c.from.StrideS, n, d)
-			}
-		}
-	}
 	return c.to
+}
+
+// caches are keys and values; as a task they bring past and fresh together, one
+// head at a time.
+type caches [2]*cache
+
+// gather fills what is not read where it is.
+func (cs *caches) gather(p *pool.Pool) {
+	if cs[0].all == nil && cs[1].all == nil {
+		return
+	}
+	n := 2 * cs[0].shape[0] * cs[0].shape[1]
+	if product(cs[0].shape[:]) < lightGrain {
+		for i := range n {
+			cs.Do(0, i)
+		}
+		return
+	}
+	p.Run(n, cs)
+}
+
+// Do implements pool.Task.
+func (cs *caches) Do(_, i int) {
+	c := cs[i%2]
+	if c.all == nil {
+		return
+	}
+	b, h := i/2/c.shape[1], i/2%c.shape[1]
+	d, n := c.shape[3], c.shape[2]-c.past
+	dst := c.all.F32[b*c.to.StrideB+h*c.to.StrideH:]
+	if c.past > 0 {
+		copy(dst[:c.past*d], c.old.F32[(b*c.shape[1]+h)*c.past*d:])
+	}
+	if n > 0 {
+		vec.Copy2D(dst[c.past*d:], d, c.fresh.F32[b*c.from.StrideB+h*c.from.StrideH:], c.from.StrideS, n, d)
+	}
 }

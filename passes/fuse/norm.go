@@ -15,7 +15,7 @@ import (
 // Norm recognises RMS normalisation, plain and gated.
 var Norm = &passes.Pass{
 	Name:  "fuse-norm",
-	Doc:   "x*rsqrt(mean(x^2)+eps)*w becomes RMSNormalization, with a SiLU gate ssm.GatedRMSNorm",
+	Doc:   "x*rsqrt(mean(x^2)+eps)*w becomes RMSNormalization, with a SiLU gate ssm.GatedRMSNorm, of centred values LayerNormalization",
 	After: []passes.Order{{Pass: "absorb", Why: "a gate that belongs to a scan must be gone"}},
 	Run: func(c *passes.Context, g *graph.Graph) error {
 		for _, n := range append([]*graph.Node{}, g.Nodes...) {
@@ -219,6 +219,10 @@ func (m *norm) rewrite(c *passes.Context, g *graph.Graph) {
 	}
 	if group != width || len(m.nodes) > 0 {
 		c.Miss(ruleNorm, m.y, 2, 3, "%q is normalised in groups of %s of %s channels, which only ssm.GatedRMSNorm does; expected %q to be x*SiLU(z)", m.x.Name, group, width, flat.Name)
+		return
+	}
+	if x := centred(m.x); x != nil {
+		m.layerNorm(c, g, x, cl)
 		return
 	}
 	cl.In = append(cl.In, certify.Input{Value: m.x})
