@@ -51,8 +51,13 @@ func (r *roller) complete(l *lane) (done bool, err error) {
 	}
 	switch {
 	case n.Op.Name == "Add" && !l.zero:
-		for d := depth; d > 0; d-- { // deeper ones may differ by other states that start at zero
-			a, b := r.alike(l.vals[0], operands[0][r.ref], d), r.alike(l.vals[0], operands[1][r.ref], d)
+		for d := 2 * depth; d > 0; d-- { // deeper ones may differ by other states that start at zero
+			alike := r.alike
+			if d <= depth { // or be spelled in another way
+				alike = r.alikeProducts
+			}
+			k := (d-1)%depth + 1
+			a, b := alike(l.vals[0], operands[0][r.ref], k), alike(l.vals[0], operands[1][r.ref], k)
 			if a == b {
 				continue
 			}
@@ -124,7 +129,24 @@ func (r *roller) align(n, m *graph.Node, i int) int {
 		}
 		return 0
 	}
-	if score(n.In[0], m.In[1])+score(n.In[1], m.In[0]) > score(n.In[0], m.In[0])+score(n.In[1], m.In[1]) {
+	crossed, straight := score(n.In[0], m.In[1])+score(n.In[1], m.In[0]), score(n.In[0], m.In[0])+score(n.In[1], m.In[1])
+	for d := depth; d > 0 && crossed == straight && straight < 2; d-- { // by less, or in another spelling
+		near := func(a, b *graph.Value) int {
+			k := 0
+			if r.alike(a, b, d) {
+				k++
+			}
+			if r.loose.of(a, d) == r.loose.of(b, d) {
+				k++
+			}
+			return k
+		}
+		crossed, straight = near(n.In[0], m.In[1])+near(n.In[1], m.In[0]), near(n.In[0], m.In[0])+near(n.In[1], m.In[1])
+		if crossed == straight {
+			crossed, straight = 0, 0
+		}
+	}
+	if crossed > straight {
 		return 1 - i
 	}
 	return i
@@ -134,17 +156,30 @@ func (r *roller) alike(a, b *graph.Value, d int) bool {
 	return a != nil && b != nil && r.shapes.of(a, d) == r.shapes.of(b, d)
 }
 
+func (r *roller) alikeProducts(a, b *graph.Value, d int) bool {
+	return a != nil && b != nil && (contracts(a) || contracts(b)) && r.loose.of(a, d) == r.loose.of(b, d)
+}
+
+// contracts: v is a product that a MatMul or Einsum spells.
+func contracts(v *graph.Value) bool {
+	for v.Def != nil && (v.Def.Op.Is("", "Squeeze") || v.Def.Op.Is("", "Unsqueeze")) {
+		v = v.Def.In[0]
+	}
+	return v.Def != nil && isProductOp(v.Def) && !v.Def.Op.Is("", "Mul")
+}
+
 // templates are hashes of the few operators above a value, with the elements
 // that are read left out: equal for the same value of different steps.
 type templates struct {
-	seed maphash.Seed
-	memo [depth + 1]map[*graph.Value]uint64
+	seed  maphash.Seed
+	memo  [depth + 1]map[*graph.Value]uint64
+	loose bool // products are the same however they are spelled
 }
 
 const depth = 3
 
-func newTemplates() templates {
-	t := templates{seed: maphash.MakeSeed()}
+func newTemplates(loose bool) templates {
+	t := templates{seed: maphash.MakeSeed(), loose: loose}
 	for i := range t.memo {
 		t.memo[i] = map[*graph.Value]uint64{}
 	}
@@ -177,6 +212,13 @@ func (t *templates) of(v *graph.Value, d int) uint64 {
 		}
 	} else if v.Def == nil || len(v.Def.Bodies) > 0 {
 		put(maphash.Comparable(t.seed, v))
+	} else if t.loose && isProductOp(v.Def) {
+		_, _ = h.WriteString("product")
+		if d > 0 {
+			sum := uint64(0)
+			t.factors(v, func(u *graph.Value) { sum += t.of(u, d-1) | 1 })
+			put(sum)
+		}
 	} else {
 		_, _ = h.WriteString(v.Def.Op.Name)
 		if d > 0 {
@@ -192,4 +234,21 @@ func (t *templates) of(v *graph.Value, d int) uint64 {
 	x := h.Sum64()
 	t.memo[d][v] = x
 	return x
+}
+
+// factors calls f for what v is a product of.
+func (t *templates) factors(v *graph.Value, f func(*graph.Value)) {
+	if !isProductOp(v.Def) {
+		f(v)
+		return
+	}
+	if r, ok := readOf(v); ok && r.src != nil {
+		f(v)
+		return
+	}
+	for i, u := range v.Def.In {
+		if u != nil && (i == 0 || u.Type.DType.IsFloat()) {
+			t.factors(u, f)
+		}
+	}
 }

@@ -51,6 +51,10 @@ type roller struct {
 	order  []*lane
 	seen   bool // a state was met: errors are worth telling
 	zeroed bool // the first step was completed with zeros
+
+	spelled map[*graph.Value]*graph.Value // values in the one spelling of products
+	again   map[*graph.Value]bool         // what is spelled so
+	loose   templates                     // the same for every spelling of a product
 }
 
 // mismatch says where steps differ.
@@ -272,6 +276,17 @@ func (r *roller) apply(l *lane) error {
 		}
 	}
 	if odd != nil {
+		if vals, nodes := r.respell(l); vals != nil {
+			p, err := r.fold(vals, false)
+			if err != nil {
+				return err
+			}
+			for _, m := range nodes {
+				r.inside[m] = true
+			}
+			l.body, l.dep = p.body, p.dep
+			return nil
+		}
 		return r.odd(l, odd, why)
 	}
 	operands := make([][]*graph.Value, len(n.In))

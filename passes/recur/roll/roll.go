@@ -47,12 +47,10 @@ func (c *Collector) Roll(b *graph.Builder, all *Index) (*Loop, error) {
 		if len(c.Elems)-try.peel < 2 {
 			continue
 		}
-		l, err := c.roll(b, all, try.peel, try.reverse)
+		own := *b // what does not fit is an error of this attempt
+		l, err := c.roll(&own, all, try.peel, try.reverse)
 		if err == nil || err == ErrParallel {
 			return l, err
-		}
-		if b.Err != nil {
-			return nil, b.Err
 		}
 		if first == nil || !telling(first) && telling(err) {
 			first = err
@@ -114,7 +112,8 @@ func (c *Collector) roll(b *graph.Builder, all *Index, peel int, reverse bool) (
 	a.roller = &roller{
 		b: b, body: a.scan.AddBody("body", "step"), n: len(c.Elems) - peel, ref: (len(c.Elems) - peel) / 2,
 		lanes: map[*graph.Value][]*lane{}, before: map[*graph.Value][]*lane{}, nodes: map[*graph.Node][]*graph.Node{},
-		inside: map[*graph.Node]bool{}, shapes: newTemplates(),
+		inside: map[*graph.Node]bool{}, shapes: newTemplates(false), loose: newTemplates(true),
+		spelled: map[*graph.Value]*graph.Value{}, again: map[*graph.Value]bool{},
 	}
 	l, err := a.run(c)
 	if err != nil {
