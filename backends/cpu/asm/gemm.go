@@ -32,6 +32,9 @@ func gemmKernels() {
 	for rows := gemmAheadRows; rows <= 14; rows++ {
 		gemmKernel(gemmEmitter{wide: true, rows: rows, ahead: true}, []int{2})
 	}
+	for rows := 1; rows <= 14; rows++ {
+		gemmKernel(gemmEmitter{wide: true, rows: rows, stream: true}, []int{2})
+	}
 	gemmKernel(gemmEmitter{wide: true, rows: 1, panels: 4}, []int{8})
 	gemmKernel(gemmEmitter{rows: 1, panels: 4}, []int{8, 8})
 }
@@ -51,6 +54,9 @@ func gemmKernel(g gemmEmitter, passes []int) {
 	signature, kind := "k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32", "kernel"
 	if g.ahead {
 		name, signature, kind = "ahead"+name, signature+", nextA, nextB *float32", "aheadKernel"
+	}
+	if g.stream {
+		name, signature, kind = "stream"+name, signature+", next *float32, stride int", "streamKernel"
 	}
 	TEXT(name, NOSPLIT, "func("+signature+")")
 	Doc(fmt.Sprintf("%s is the kernel for %d rows; see type %s.", name, g.rows, kind))
@@ -73,6 +79,7 @@ type gemmEmitter struct {
 	panels     int
 	byteStride bool // lda counts bytes
 	ahead      bool // fetch a row of A and 32 lines of B that are needed later
+	stream     bool // fetch as much of B as is used, from four other places
 }
 
 // streams returns a pointer to each panel.
@@ -244,6 +251,13 @@ func (g gemmEmitter) pass(index, first, n int) {
 	if g.ahead {
 		nextA, nextB = Load(Param("nextA"), GP64()), Load(Param("nextB"), GP64())
 	}
+	var next []operand.Mem
+	if g.stream {
+		p, stride, stride3 := Load(Param("next"), GP64()), Load(Param("stride"), GP64()), GP64()
+		SHLQ(operand.Imm(2), stride)
+		LEAQ(operand.Mem{Base: stride, Index: stride, Scale: 2}, stride3)
+		next = []operand.Mem{{Base: p}, {Base: p, Index: stride, Scale: 1}, {Base: p, Index: stride, Scale: 2}, {Base: p, Index: stride3, Scale: 1}}
+	}
 	k := Load(Param("k"), GP64())
 	SUBQ(operand.Imm(gemmUnroll), k)
 	JLT(operand.LabelRef(label("rest")))
@@ -256,6 +270,13 @@ func (g gemmEmitter) pass(index, first, n int) {
 	}
 	for u := 0; u < gemmUnroll; u++ {
 		step(u)
+		if g.stream {
+			PREFETCHT1(next[u])
+			PREFETCHT1(next[u].Offset(64))
+		}
+	}
+	if g.stream {
+		ADDQ(operand.U32(gemmPanelBytes), next[0].Base)
 	}
 	advance(gemmUnroll)
 	SUBQ(operand.Imm(gemmUnroll), k)

@@ -91,13 +91,29 @@ func (t *tile) stream(r0, rows, p0, np int) {
 				b := t.sliceOfB(panel, k0, kc, 0)
 				for i, groups := 0, ceilDiv(rows, t.rows); groups > 0; groups-- {
 					m := ceilDiv(rows-i, groups)
-					t.block(r0+i, m, panel, k0, kc, a[min(i*lda, len(a)):], lda, b)
+					t.streamBlock(r0+i, m, panel, k0, kc, a[min(i*lda, len(a)):], lda, b, i == 0)
 					i += m
 				}
 			}
 		}
 		t.finish(r0, rows, q, end)
 	}
+}
+
+// streamBlock is block, which asks for a part of each quarter of the panel beside
+// this one if that is still to come from memory.
+func (t *tile) streamBlock(r, m, panel, k0, kc int, a []float32, lda int, b []float32, ask bool) {
+	f, j := t.kernels.stream[m], panel*PanelWidth
+	if f == nil || kc == 0 || t.n-j < PanelWidth {
+		t.block(r, m, panel, k0, kc, a, lda, b)
+		return
+	}
+	next, stride := &b[0], 0
+	if ask && t.packed && panel+1 < panels(t.n) {
+		next, stride = &t.b[((panel+1)*t.k+k0/4)*PanelWidth], t.k/4*PanelWidth
+	}
+	d, ldd := t.addend(k0 == 0, r, j)
+	f(kc, a, lda, b, t.c[r*t.ldc+j:], t.ldc, d, ldd, t.alpha, next, stride)
 }
 
 // wide computes one row of widePanels panels, a K block of all at a time.

@@ -16,6 +16,11 @@ type kernel func(k int, a []float32, lda int, b, c []float32, ldc int, d []float
 // be readable.
 type aheadKernel func(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA, nextB *float32)
 
+// A streamKernel is a kernel that also asks for as much of B as it reads, a quarter
+// each from next on and from one, two and three times stride further on: so many
+// streams come from memory faster than one.
+type streamKernel func(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
 // maxRows is the most rows that any kernel takes.
 const maxRows = 14
 
@@ -25,7 +30,8 @@ type kernels struct {
 	rows   int
 	byRows [maxRows + 1]kernel
 	// ahead is byRows for the heights of groups of more than skinnyM rows; may be nil.
-	ahead [maxRows + 1]aheadKernel
+	ahead  [maxRows + 1]aheadKernel
+	stream [maxRows + 1]streamKernel // byRows where B comes from memory; may be nil
 	// wide, which may be nil, computes one row by widePanels panels, lda apart,
 	// whose parts of c and d follow one another: so many streams come from memory
 	// faster than one.

@@ -20,6 +20,10 @@ var avx512 = kernels{rows: 14, byRows: [maxRows + 1]kernel{
 }, ahead: [maxRows + 1]aheadKernel{
 	8: aheadrows8AVX512, 9: aheadrows9AVX512, 10: aheadrows10AVX512, 11: aheadrows11AVX512,
 	12: aheadrows12AVX512, 13: aheadrows13AVX512, 14: aheadrows14AVX512,
+}, stream: [maxRows + 1]streamKernel{
+	1: streamrows1AVX512, 2: streamrows2AVX512, 3: streamrows3AVX512, 4: streamrows4AVX512, 5: streamrows5AVX512,
+	6: streamrows6AVX512, 7: streamrows7AVX512, 8: streamrows8AVX512, 9: streamrows9AVX512, 10: streamrows10AVX512,
+	11: streamrows11AVX512, 12: streamrows12AVX512, 13: streamrows13AVX512, 14: streamrows14AVX512,
 }, wide: widerows1AVX512}
 
 var avx2 = kernels{rows: 6, byRows: [maxRows + 1]kernel{

@@ -139,6 +139,76 @@ func aheadrows13AVX512(k int, a []float32, lda int, b []float32, c []float32, ld
 //go:noescape
 func aheadrows14AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, nextA *float32, nextB *float32)
 
+// streamrows1AVX512 is the kernel for 1 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows1AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows2AVX512 is the kernel for 2 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows2AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows3AVX512 is the kernel for 3 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows3AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows4AVX512 is the kernel for 4 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows4AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows5AVX512 is the kernel for 5 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows5AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows6AVX512 is the kernel for 6 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows6AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows7AVX512 is the kernel for 7 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows7AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows8AVX512 is the kernel for 8 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows8AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows9AVX512 is the kernel for 9 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows9AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows10AVX512 is the kernel for 10 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows10AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows11AVX512 is the kernel for 11 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows11AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows12AVX512 is the kernel for 12 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows12AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows13AVX512 is the kernel for 13 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows13AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
+// streamrows14AVX512 is the kernel for 14 rows; see type streamKernel.
+//
+//go:noescape
+func streamrows14AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
+
 // widerows1AVX512 is the kernel for 1 rows; see type kernel.
 //
 //go:noescape
