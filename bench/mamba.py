@@ -131,29 +131,11 @@ class Bench:
         return {"ssdc": merge(ours), "peak": {k: max(p[k] for p in peaks) for k in peaks[0]}} | {p: merge(r) for p, r in peers.items()}
 
     def quality(self):
-        """Logits of all formats against float32 on the stored prompt, whose model has random weights."""
-        result, exact = {}, None
-        import numpy as np
-        ids = np.load(self.a.models / "mamba2_130m_prefill" / "inputs.npz")["input_ids"]
-        for fmt in FORMATS:
-            path = self.work / f"all.{fmt}.ssda"
-            if not path.exists():
-                out(self.ssdc, "compile", self.a.models / "mamba2_130m_prefill" / "model.onnx", "-o", path, "--weights", fmt)
-            logits = self.work / "logits.npy"
-            out(self.ssdc, "run", path, "-i", self.a.models / "mamba2_130m_prefill" / "inputs.npz", "-o", f"logits={logits}")
-            x = np.load(logits)[0].astype(np.float64)
-            if exact is None:
-                exact = x
-            log = lambda v: v - v.max(-1, keepdims=True) - np.log(np.exp(v - v.max(-1, keepdims=True)).sum(-1, keepdims=True))
-            p, q = log(exact), log(x)
-            # Perplexity of tokens drawn by the float32 model itself.
-            rng = np.random.default_rng(1)
-            drawn = np.array([rng.choice(p.shape[1], p=np.exp(r)) for r in p])
-            rows = np.arange(len(drawn))
-            result[fmt] = {"error": float(np.linalg.norm(x - exact) / np.linalg.norm(exact)), "kl": float((np.exp(p) * (p - q)).sum(-1).mean()),
-                           "top1": float((x.argmax(-1) == exact.argmax(-1)).mean()), "perplexity": float(np.exp(-q[rows, drawn].mean())), "bytes": path.stat().st_size}
-            say(fmt, result[fmt])
-        return result
+        """Logits of all formats against float32: a model with random weights, and one that was trained on bytes."""
+        import quality
+        models = {"random": ("mamba2_130m_prefill", None), "trained": ("bytes_mamba2", 1)}
+        found = {k: (self.a.models / name / "model.onnx", shift) for k, (name, shift) in models.items() if (self.a.models / name / "model.onnx").exists()}
+        return {k: quality.compare(self.ssdc, model, self.work, list(FORMATS), shift) for k, (model, shift) in found.items()}
 
     def curve(self):
         """Tokens per second and peak memory against the length of the prompt: processes that run it once."""
@@ -199,7 +181,7 @@ def main():
         before = os.getloadavg()[0]
         data = getattr(b, part)()
         rounds = a.rounds
-        if part in ("models", "curve"):
+        if part in ("models", "curve", "quality"):
             rounds = max(rounds, results.get(part, {}).get("rounds", 0))  # of those measured now and before
             data = results.get(part, {}).get("data", {}) | data
         r = {"data": data, "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"), "threads": a.threads,

@@ -174,51 +174,6 @@ func packInt8(dst []byte, col []float32, k, j int) {
 	}
 }
 
-// packInt4 stores n values of one group of column j with the scale, of a few,
-// that leaves the smallest squared error.
-func packInt4(dst []byte, col []float32, n, j int) {
-	most := float32(0) // with its sign: -8 reaches one further than 7
-	for i := range n {
-		if v := col[i*PanelWidth]; abs(v) > abs(most) {
-			most = v
-		}
-	}
-	var scale float32
-	least := math.Inf(1)
-	for _, levels := range []float32{-8, -7.5, 7, 7.5, -9} {
-		s := tensor.BF16ToF32(tensor.F32ToBF16(most / levels))
-		if s == 0 {
-			continue
-		}
-		e := 0.0
-		for i := range n {
-			v := col[i*PanelWidth]
-			d := float64(v) - float64(round4(v, s))*float64(s)
-			e += d * d
-		}
-		if e < least {
-			least, scale = e, s
-		}
-	}
-	put16(dst[2*j:], tensor.F32ToBF16(scale))
-	for i := range group {
-		q := byte(int4Zero)
-		if i < n && scale != 0 {
-			q = byte(round4(col[i*PanelWidth], scale) + int4Zero)
-		}
-		at := int4Header + (i%16/4*PanelWidth+j)*4 + i%4
-		if i < 16 {
-			dst[at] = q
-		} else {
-			dst[at] |= q << 4
-		}
-	}
-}
-
-func round4(v, scale float32) int {
-	return int(min(max(math.RoundToEven(float64(v)/float64(scale)), -8), 7))
-}
-
 func abs(x float32) float32 { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }
 
 // Column writes the k values of column j of a packed B to dst.
