@@ -33,6 +33,8 @@ var generators = map[string]func(){
 	"gemm/amx":        gemmAMX,
 	"gemm/bf16":       gemmBF16,
 	"gemm/quant":      gemmQuant,
+	"gemm/neon":       gemmNeon,
+	"ssd/neon":        ssdNeon,
 	"vec/dispatch":    vecDispatch,
 	"vec/unary":       vecUnary,
 	"vec/binary":      vecBinary,

@@ -2,7 +2,7 @@
 //
 // Every kernel package of the backend asks Current when it picks an
 // implementation, so one switch moves all of them together: the environment
-// variable SSDC_ISA (amx, avx512, avx2 or portable) at start, or Force in a test.
+// variable SSDC_ISA (amx, avx512, avx2, neon or portable) at start, or Force in a test.
 // A request above what the processor supports is refused.
 package isa
 
@@ -14,26 +14,25 @@ import (
 	"sync/atomic"
 )
 
-// ISA is an instruction-set level; a larger value includes the smaller ones.
+// ISA is an instruction-set level; a larger value includes the smaller ones, up
+// to Best. Above that stand those of other architectures.
+//
+//	AVX2    needs AVX2 and FMA3
+//	AVX512  needs AVX-512 F, VL, DQ and BW, the set of Skylake-SP and Zen 4
+//	AMX     is AVX512 with BF16 and tile registers, for products in bfloat16; for
+//	        all other kernels it is AVX512. Linux only
+//	NEON    is what every arm64 processor has, for products in float32 and the SSD
+//	        scan; all other kernels are then portable
 type ISA int32
 
-const (
-	// Portable is plain Go: any architecture, and the definition of what the
-	// assembly kernels compute.
-	Portable ISA = iota
-	// AVX2 needs AVX2 and FMA3.
-	AVX2
-	// AVX512 needs AVX-512 F, VL, DQ and BW, the set of Skylake-SP and Zen 4.
-	AVX512
-	// AMX is AVX512 with BF16 and tile registers, for products in bfloat16; for all
-	// other kernels it is AVX512. Linux only.
-	AMX
-)
+// Portable is plain Go: any architecture, and the definition of what the
+// assembly kernels compute.
+const Portable ISA = 0
 
 // EnvVar names the environment variable that lowers the level at start.
 const EnvVar = "SSDC_ISA"
 
-var names = [...]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512", AMX: "amx"}
+var names = [...]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512", AMX: "amx", NEON: "neon"}
 
 // String gives the name that Parse accepts.
 func (i ISA) String() string {
@@ -91,7 +90,12 @@ func Tiles() bool { return Level() == AMX && allowTiles() }
 func Level() ISA { return ISA(current.Load()) }
 
 // Current is the level in use for kernels in general, AVX512 at most.
-func Current() ISA { return min(Level(), AVX512) }
+func Current() ISA {
+	if l := Level(); l != AMX {
+		return l
+	}
+	return AVX512
+}
 
 // EnvError reports an unusable SSDC_ISA value; the variable was then ignored.
 func EnvError() error { return envErr }

@@ -1,0 +1,10 @@
+package isa
+
+const (
+	NEON ISA = 1 + iota
+	AVX2
+	AVX512
+	AMX
+)
+
+func detectExtensions() (vnni, bf16 bool) { return false, false }
