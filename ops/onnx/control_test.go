@@ -205,3 +205,23 @@ func TestExpandPattern(t *testing.T) {
 		t.Error(out[0].TypeString())
 	}
 }
+
+// TestLoopWithoutEnd: what a loop would collect in more iterations than memory
+// has room for is refused after the first one.
+func TestLoopWithoutEnd(t *testing.T) {
+	tab, g := table(t), graph.New("g")
+	loop := node(tab, g, "Loop", nil, 1, g.AddConst("trips", tensor.Scalar(int64(1)<<62)), nil)
+	body := loop.AddBody("body", "body")
+	i := body.AddInput("i", graph.T(tensor.Int64))
+	body.AddInput("go", graph.T(tensor.Bool))
+	body.AddOutput(body.AddConst("yes", tensor.Scalar(true)))
+	body.AddOutput(node(tab, body, "Neg", nil, 1, i).Out[0])
+	if err := ops.InferNode(tab, loop); err != nil {
+		t.Fatal(err)
+	}
+	g.AddOutput(loop.Out[0])
+	_, err := ops.Run(context.Background(), tab, g, nil)
+	if err == nil || !strings.Contains(err.Error(), "scan outputs of a Loop of 4611686018427387904 iterations") {
+		t.Fatalf("got %v", err)
+	}
+}

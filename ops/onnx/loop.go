@@ -7,6 +7,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/internal/memory"
 	"github.com/ssdc-go/ssdc/ops"
 )
 
@@ -92,6 +93,7 @@ func evalLoop(c *ops.Call) ([]*tensor.Tensor, error) {
 	vals := slices.Clone(c.In[min(2, len(c.In)):])
 	carry := len(vals)
 	scanned := make([][]*tensor.Tensor, len(body.Outputs)-1-carry)
+	kept := int64(0) // bytes in them
 	for i := int64(0); i < trips && cond; i++ {
 		if err := c.Ctx.Err(); err != nil {
 			return nil, err
@@ -105,8 +107,14 @@ func evalLoop(c *ops.Call) ([]*tensor.Tensor, error) {
 			cond = out[0].IntAt(0) != 0
 		}
 		copy(vals, out[1:])
+		step := int64(0)
 		for j := range scanned {
 			scanned[j] = append(scanned[j], out[1+carry+j])
+			step += int64(len(out[1+carry+j].Data))
+		}
+		kept += step
+		if err := enough(kept, step, trips, i, c.Arg(1) != nil); err != nil {
+			return nil, err
 		}
 	}
 	b := bindings(c)
@@ -118,6 +126,22 @@ func evalLoop(c *ops.Call) ([]*tensor.Tensor, error) {
 		vals = append(vals, t)
 	}
 	return vals, nil
+}
+
+// enough refuses scan outputs that the machine cannot hold, slices and the whole
+// they are stacked to: at once when the trips say how many there will be, else
+// when there are so many. A loop without scan outputs may run until it is
+// cancelled; it takes no more memory with time.
+func enough(kept, step, trips, i int64, conditional bool) error {
+	if i == 0 && !conditional && step > 0 {
+		if kept = step * trips; kept/step != trips {
+			kept = math.MaxInt64
+		}
+	}
+	if kept > math.MaxInt64/2 {
+		kept = math.MaxInt64 / 2
+	}
+	return memory.Check(fmt.Sprintf("stacking the scan outputs of a Loop of %d iterations", max(i+1, map[bool]int64{false: trips}[conditional])), 2*kept)
 }
 
 // collect stacks the slices of a scan output. When there is none, the type of
