@@ -66,6 +66,10 @@ type binder struct {
 	joined map[*graph.Node]*graph.Node
 	parts  map[*graph.Node][]outPart // convolutions whose channels go to separate tensors
 	dense  map[*Mem]*Mem             // dense copies made so far
+	// What a neighbour may take over or add to: kernels_decode.go.
+	norms   map[*graph.Node]*normed
+	streams map[*root]*streamed
+	scans   map[*graph.Node]*ssdStep
 }
 
 // bind makes the program for inputs of the given shapes, which have been checked against the signature.
@@ -84,6 +88,7 @@ func (e *executable) bind(shapes [][]int) (p *program, err error) {
 		mem: map[*graph.Value]*Mem{}, dyn: map[*graph.Value]bool{}, known: map[*graph.Value]*tensor.Tensor{},
 		at: map[*graph.Node]int{}, uses: map[*graph.Value]int{}, alive: map[*graph.Value]int{}, done: map[*graph.Node]bool{},
 		joined: map[*graph.Node]*graph.Node{}, parts: map[*graph.Node][]outPart{}, dense: map[*Mem]*Mem{},
+		norms: map[*graph.Node]*normed{}, streams: map[*root]*streamed{}, scans: map[*graph.Node]*ssdStep{},
 	}
 	if err := b.infer(); err != nil {
 		return nil, err

@@ -243,8 +243,8 @@ func (b *Bind) product(g gemm) error {
 	if g.k == 0 {
 		return ErrFallback
 	}
-	if name, ok := g.skinny(); ok {
-		return b.own(g, name, ceilDiv(g.n, 16), 8*16*16*4)
+	if g.streams() {
+		return b.stream(g)
 	}
 	if name, ok := g.thin(); ok {
 		return b.own(g, name, ceilDiv(g.n*32, 256), 0)
@@ -265,18 +265,6 @@ func (b *Bind) thick(g gemm) (*launch, error) {
 		return b.ownLaunch(g, name, ceilDiv(g.m, 128)*ceilDiv(g.n, 128)*g.batch*g.batch2, 3*4*8192+1024)
 	}
 	return b.ownLaunch(g, "gemm_f32", ceilDiv(g.m, 64)*ceilDiv(g.n, 64)*g.batch*g.batch2, 2*16*68*4)
-}
-
-// skinny names the tensor-core kernel for products of up to 16 rows with a transposed matrix of 16-bit elements.
-func (g *gemm) skinny() (string, bool) {
-	name := map[tensor.DType]string{tensor.BFloat16: "skinny_bf16_", tensor.Float16: "skinny_f16_"}[g.a.DType]
-	if name == "" || g.a.DType != g.b.DType || g.m > 16 || !g.transB || g.batch*g.batch2 != 1 || !g.a.aligned(16) || !g.b.aligned(16) || g.k%8 != 0 || g.lda%8 != 0 || g.ldb%8 != 0 {
-		return "", false
-	}
-	if g.m <= 8 {
-		return name + "8", true
-	}
-	return name + "16", true
 }
 
 // thin names the kernel for products of up to 8 rows with a transposed matrix of any type.

@@ -112,6 +112,12 @@ func lowerNorm(b *Bind, n *graph.Node) error {
 	if weight != nil && weight.Len() != width || bias != nil && bias.Len() != width || cols > maxNorm {
 		return ErrFallback
 	}
+	if z != nil && after == 0 && b.gateBefore(n.In[0], z, rows, ldz) {
+		z, ldz = nil, 0
+	}
+	if z == nil && mean == 0 && bias == nil && cols == width {
+		b.b.norms[n] = &normed{n, x, weight, n.Attrs.Float("epsilon", 1e-5)}
+	}
 	fours := 0
 	if cols%4 == 0 && ldx%4 == 0 && ldz%4 == 0 {
 		fours = 1

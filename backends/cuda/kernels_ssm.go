@@ -111,6 +111,9 @@ func lowerConv(b *Bind, n *graph.Node) error {
 			return ErrFallback
 		}
 	}
+	if L == 1 && b.convBehind(n, x, w, bias, state, stateOut) {
+		return nil
+	}
 	parts := b.splitBehind(n)
 	if parts == nil {
 		parts = []outPart{{y, 0, C}}
@@ -210,17 +213,30 @@ func lowerSSD(b *Bind, n *graph.Node) error {
 	if s.d != nil && len(s.d.Shape) == 2 {
 		perRow = 1
 	}
-	p := (&params{}).seq(s.x).seq(s.dt)
-	if logDecay == 1 {
-		p.seq(s.a)
-	} else {
-		p.tensor(s.a).i64(0, 0)
+	set := func(z *Mem) *params {
+		p := (&params{}).seq(s.x).seq(s.dt)
+		if logDecay == 1 {
+			p.seq(s.a)
+		} else {
+			p.tensor(s.a).i64(0, 0)
+		}
+		p.seq(s.bm).seq(s.cm).seq(z).tensor(s.d).tensor(s.bias).tensor(s.h0).tensor(s.hT).seq(s.y).ptr(s.seq)
+		return p.i64(s.B, s.L, s.H, s.P, s.G, s.N, s.softplus, perRow, logDecay).f32(s.low, s.high)
 	}
-	p.seq(s.bm).seq(s.cm).seq(s.z).tensor(s.d).tensor(s.bias).tensor(s.h0).tensor(s.hT).seq(s.y).ptr(s.seq)
-	p.i64(s.B, s.L, s.H, s.P, s.G, s.N, s.softplus, perRow, logDecay).f32(s.low, s.high)
+	p := set(s.z)
 	power := s.N >= 16 && s.N&(s.N-1) == 0
 	if s.L == 1 && power && s.seq == nil && s.hT != nil && s.hT.DType == tensor.Float32 && (s.h0 == nil || s.h0.DType == tensor.Float32 && s.h0.aligned(16)) {
-		return b.Launch("scan", fmt.Sprint("ssd_step_", s.N), s.B*s.H, 256, 0, p)
+		strip := 256 / min(s.N/4, 32) * min(4, 512/s.N) // rows of a block
+		f, err := b.dev().function("scan", fmt.Sprint("ssd_step_", s.N), 0)
+		if err != nil {
+			return err
+		}
+		l := &launch{f, s.B * s.H * ceilDiv(s.P, strip), 256, 0, p}
+		b.submit(b.name, l)
+		if s.z == nil && s.y.Dense() {
+			b.b.scans[n] = &ssdStep{b.i, l, s.y, set}
+		}
+		return nil
 	}
 	size := 32
 	for size < s.N {

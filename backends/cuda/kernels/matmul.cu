@@ -1,5 +1,5 @@
 // Matrix products: C[M,N] = act(A[M,K] B + bias) + residual, batched by strides, for when cuBLASLt is not there
-// and for the thin products of decoding, where it is no faster than reading the weights.
+// and for thin products in f32, where it is no faster than reading the weights (decode.cu has those of 16 bits).
 //
 // B is [K,N], or [N,K] with `transposed`. The tensor-core kernel is for bf16 and f16 and wants rows that start on 16 bytes;
 // the other one takes every floating-point type and computes in f32.
@@ -224,82 +224,8 @@ template <int Rows> __device__ __forceinline__ void thin(const Product &p) {
   }
 }
 
-// The same for 16-bit operands of one type, on the tensor cores, which turn the product round: 16 columns of C are the rows of
-// the left operand, the few rows of C the columns of the right one. A block takes 16 columns; its warps share k. Lanes load
-// 16 bytes, 8 neighbours along k, in both operands alike, so that the order of k within a product does not matter.
-template <class T, int Groups> __device__ __forceinline__ void skinny(const Product &p) {
-  SSDC_SHARED(float, partial);  // [8 warps][16 columns][8 * Groups rows]
-  constexpr int Ahead = Groups == 1 ? 4 : 2;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-  const int64 n0 = (int64)blockIdx.x * 16, last = p.n - 1;
-  const T *w[2];
-#pragma unroll
-  for (int i = 0; i < 2; i++) {
-    const int64 col = n0 + g + 8 * i;
-    w[i] = static_cast<const T *>(p.b.data) + (col < last ? col : last) * p.b_row + q * 8;
-  }
-  const T *x = static_cast<const T *>(p.a.data) + g * p.a_row + q * 8;
-  float acc[Groups][4] = {};
-  const int chunks = (int)((p.k + 63) / 64);
-  const uint4 none = make_uint4(0, 0, 0, 0);
-  for (int c0 = warp; c0 < chunks; c0 += 8 * Ahead) {
-    uint4 wv[Ahead][2][2], xv[Ahead][Groups][2];
-#pragma unroll
-    for (int a = 0; a < Ahead; a++)
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const int64 k = (int64)(c0 + 8 * a) * 64 + half * 32;
-        const bool in = k + q * 8 < p.k;
-#pragma unroll
-        for (int i = 0; i < 2; i++) wv[a][half][i] = in ? load_once(reinterpret_cast<const uint4 *>(w[i] + k)) : none;
-      }
-    if (c0 == warp) wait_for_previous();  // the weights do not depend on it
-#pragma unroll
-    for (int a = 0; a < Ahead; a++)
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const int64 k = (int64)(c0 + 8 * a) * 64 + half * 32;
-        const bool in = k + q * 8 < p.k;
-#pragma unroll
-        for (int r = 0; r < Groups; r++)
-          xv[a][r][half] = in && g + 8 * r < p.m ? *reinterpret_cast<const uint4 *>(x + 8 * r * p.a_row + k) : none;
-      }
-#pragma unroll
-    for (int a = 0; a < Ahead; a++)
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const uint4 &u = wv[a][half][0], &v = wv[a][half][1];
-        const uint32_t low[4] = {u.x, v.x, u.y, v.y}, high[4] = {u.z, v.z, u.w, v.w};
-#pragma unroll
-        for (int r = 0; r < Groups; r++) {
-          const uint4 &b = xv[a][r][half];
-          mma16816(T(), acc[r], low, b.x, b.y);
-          mma16816(T(), acc[r], high, b.z, b.w);
-        }
-      }
-  }
-  if (warp >= chunks) wait_for_previous();
-#pragma unroll
-  for (int r = 0; r < Groups; r++)
-#pragma unroll
-    for (int e = 0; e < 4; e++) partial[(warp * 8 * Groups + r * 8 + q * 2 + e % 2) * 16 + g + e / 2 * 8] = acc[r][e];
-  __syncthreads();
-  for (int i = threadIdx.x; i < 128 * Groups; i += 256) {
-    const int row = i / 16, col = i % 16;
-    if (row >= p.m || n0 + col > last) continue;
-    float sum = 0.f;
-#pragma unroll
-    for (int k = 0; k < 8; k++) sum += partial[(k * 8 * Groups + row) * 16 + col];
-    finish(p, row * p.c_row + n0 + col, n0 + col, sum);
-  }
-}
-
 }  // namespace
 
 SSDC_KERNEL(thin_1, Product, 256) { thin<1>(p); }
 SSDC_KERNEL(thin_4, Product, 256) { thin<4>(p); }
 SSDC_KERNEL(thin_8, Product, 256) { thin<8>(p); }
-SSDC_KERNEL_EARLY(skinny_bf16_8, Product, 256) { skinny<__nv_bfloat16, 1>(p); }
-SSDC_KERNEL_EARLY(skinny_bf16_16, Product, 256) { skinny<__nv_bfloat16, 2>(p); }
-SSDC_KERNEL_EARLY(skinny_f16_8, Product, 256) { skinny<__half, 1>(p); }
-SSDC_KERNEL_EARLY(skinny_f16_16, Product, 256) { skinny<__half, 2>(p); }

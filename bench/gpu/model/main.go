@@ -8,14 +8,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/ssdc-go/ssdc/backends"
@@ -36,7 +40,7 @@ type config struct {
 func main() {
 	c := config{headDim: 64, state: 128}
 	var batch, prompt, repeat int
-	var dtype, blas string
+	var dtype, blas, set string
 	var profile bool
 	flag.IntVar(&c.layers, "layers", 64, "blocks")
 	flag.IntVar(&c.width, "width", 2560, "width of the residual stream")
@@ -46,13 +50,18 @@ func main() {
 	flag.IntVar(&repeat, "repeat", 0, "runs; 0: by the work")
 	flag.StringVar(&dtype, "dtype", "bfloat16", "type of the model")
 	flag.StringVar(&blas, "blas", "on", "off: our own matrix products")
-	flag.BoolVar(&profile, "profile", false, "print the time by kernel to standard error")
+	flag.StringVar(&set, "set", "", "further options of the target: overlap=off,...")
+	flag.BoolVar(&profile, "profile", false, "print the device time of each kind of step to standard error")
 	flag.Parse()
 	var ok bool
 	if c.dtype, ok = tensor.ParseDType(dtype); !ok {
 		fail(fmt.Errorf("no type %q", dtype))
 	}
 	c.settings = map[string]string{"blas": blas}
+	for _, o := range strings.FieldsFunc(set, func(r rune) bool { return r == ',' }) {
+		k, v, _ := strings.Cut(o, "=")
+		c.settings[k] = v
+	}
 	if err := measure(c, batch, prompt, repeat, profile); err != nil {
 		fail(err)
 	}
@@ -242,28 +251,17 @@ func measure(c config, batch, prompt, repeat int, profile bool) error {
 		row["work"] = row["work"].(string) + ", decode step"
 	}
 	if profile {
-		total := map[string]time.Duration{}
-		s.Trace(func(st backends.StepTime) {
-			op := "-"
-			if st.Node != nil {
-				op = st.Node.Op.Name
-			}
-			total[op+" "+st.Kernel] += st.Took
-		})
-		if prompt > 0 {
-			s.Reset()
-		}
-		if _, err := s.Run(ctx, in, nil); err != nil {
+		times, err := s.(interface {
+			Parts(int) (map[string]float32, error)
+		}).Parts(max(1, min(repeat/3, 20)))
+		if err != nil {
 			return err
 		}
-		var names []string
-		for k := range total {
-			names = append(names, k)
-		}
-		sort.Slice(names, func(i, j int) bool { return total[names[i]] > total[names[j]] })
+		names := slices.SortedFunc(maps.Keys(times), func(a, b string) int { return cmp.Compare(times[b], times[a]) })
 		for _, k := range names {
-			fmt.Fprintf(os.Stderr, "%10.3f ms  %s\n", total[k].Seconds()*1e3, k)
+			fmt.Fprintf(os.Stderr, "%10.3f ms  %s\n", times[k], cmp.Or(k, "all"))
 		}
+		row["parts_ms"] = times
 	}
 	return json.NewEncoder(os.Stdout).Encode(row)
 }

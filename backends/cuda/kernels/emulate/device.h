@@ -33,6 +33,7 @@ extern unsigned char exchange[kMaxThreads][64];
 
 inline int lane_of() { return threadIdx.x & 31; }
 inline void warp_sync() { arrive_and_wait(16 + threadIdx.x / 32, 32); }
+inline void __syncwarp() { warp_sync(); }
 inline void __syncthreads() { arrive_and_wait(0, blockDim.x); }
 inline void barrier_128(int id) { arrive_and_wait(id, 128); }
 using std::min;

@@ -13,6 +13,7 @@
 
 #include "../attention.cu"
 #include "../conv.cu"
+#include "../decode.cu"
 #include "../elementwise.cu"
 #include "../move.cu"
 #include "../norm.cu"

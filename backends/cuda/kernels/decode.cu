@@ -1,0 +1,315 @@
+// Products of a few rows with a large matrix, as decoding has them: C[M,N] = act(A[M,K] W^T + bias) + residual for M up to 16
+// and W [N,K], where all time goes into reading W once.
+//
+// A block keeps its A in shared memory and walks over tiles of 16 columns of C. Its warps share K by slices of 64 and stream
+// their own slices through a ring of asynchronous copies that never waits for a product, for the end of a tile or, at the
+// start, for the kernel before: weights do not depend on it. What stands around such a product in a block of a model is part
+// of it: the RMS normalisation of A (its weight goes onto A, its scale onto the sums) and the causal convolution of one
+// position behind it.
+#include "device.cuh"
+
+namespace {
+
+constexpr int kPartialRow = 20;  // floats between rows of 16 partial sums, so that banks differ
+
+struct Streamed {
+  Tensor a, w, c, bias, residual, norm;  // norm [K], bias [N] and residual (as c) may be null
+  Tensor scale, zero;                    // of bytes: f32 and bytes by column; zero may be null
+  Tensor conv_w, conv_b, conv_in, conv_out;  // [C,taps], [C] or null, [M,C,width] twice; conv_w null: none
+  int64 m, n, k, a_row, w_row, c_row, act;
+  int64 conv_first, conv_count, conv_taps, conv_width, conv_silu;  // columns of C that the convolution takes
+  float alpha, epsilon;
+};
+
+// How a slice of 16 columns and 64 of K lies in the ring, and how it becomes left operands of products.
+
+// Elements of 16 bits: a column's 128 bytes in a row, halves exchanged in every other row for the sake of the banks.
+template <class T> struct Wide {
+  static constexpr int bytes = 2048;
+  __device__ __forceinline__ Wide(const Streamed &, int64, int) {}
+  __device__ __forceinline__ static void copy(const Streamed &p, uint32_t to, int64 tile, int slice) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int piece = i * 32 + threadIdx.x % 32, col = piece / 8, c = piece % 8;
+      const int64 n = tile * 16 + col, k = (int64)slice * 64 + c * 8;
+      const bool in = n < p.n && k < p.k;
+      copy16(to + col * 128 + ((c ^ (col & 1) * 4) << 4), static_cast<const T *>(p.w.data) + (in ? n * p.w_row + k : 0), in);
+    }
+  }
+  template <int Groups> __device__ __forceinline__ void multiply(const Streamed &, const unsigned char *at, int half, const uint4 (&x)[Groups], float (&acc)[Groups][4]) const {
+    const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+    const unsigned char *from = at + g * 128 + ((half * 4 + q ^ (g & 1) * 4) << 4);
+    const uint4 u = *reinterpret_cast<const uint4 *>(from), v = *reinterpret_cast<const uint4 *>(from + 8 * 128);
+    const uint32_t low[4] = {u.x, v.x, u.y, v.y}, high[4] = {u.z, v.z, u.w, v.w};
+#pragma unroll
+    for (int r = 0; r < Groups; r++) {
+      mma16816(T(), acc[r], low, x[r].x, x[r].y);
+      mma16816(T(), acc[r], high, x[r].z, x[r].w);
+    }
+  }
+};
+
+// Four bytes less a zero point, as two words of two T: exact, for they lie within 255 of 0.
+template <class T, bool Signed> __device__ __forceinline__ uint2 four_of(uint32_t w, float zero) {
+  float v[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) v[i] = (Signed ? (float)(signed char)(w >> 8 * i) : (float)(w >> 8 * i & 255)) - zero;
+  uint2 r;
+  r.x = pack(T(), v[0], v[1]), r.y = pack(T(), v[2], v[3]);
+  return r;
+}
+
+// Bytes with a scale and a zero point by column: a column's 64 bytes in a row, pieces of 16 bytes rotated by its number.
+template <class T, bool Signed> struct Bytes {
+  static constexpr int bytes = 1024;
+  float zero[2];
+  __device__ __forceinline__ Bytes(const Streamed &p, int64 tile, int g) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int64 n = tile * 16 + g + 8 * i;
+      zero[i] = p.zero.data && n < p.n ? load_any<float>(p.zero.data, p.zero.type, n) : 0.f;
+    }
+  }
+  __device__ __forceinline__ static void copy(const Streamed &p, uint32_t to, int64 tile, int slice) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int piece = i * 32 + threadIdx.x % 32, col = piece / 4, c = piece % 4;
+      const int64 n = tile * 16 + col, k = (int64)slice * 64 + c * 16;
+      const bool in = n < p.n && k < p.k;
+      copy16(to + col * 64 + ((c + (col >> 1) & 3) << 4), static_cast<const unsigned char *>(p.w.data) + (in ? n * p.w_row + k : 0), in);
+    }
+  }
+  template <int Groups> __device__ __forceinline__ void multiply(const Streamed &, const unsigned char *at, int half, const uint4 (&x)[Groups], float (&acc)[Groups][4]) const {
+    const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4, c = half * 2 + q / 2;
+    const unsigned char *from = at + g * 64 + ((c + (g >> 1) & 3) << 4) + q % 2 * 8;
+    const uint2 u = *reinterpret_cast<const uint2 *>(from), v = *reinterpret_cast<const uint2 *>(from + 8 * 64);
+    const uint2 u0 = four_of<T, Signed>(u.x, zero[0]), u1 = four_of<T, Signed>(u.y, zero[0]), v0 = four_of<T, Signed>(v.x, zero[1]), v1 = four_of<T, Signed>(v.y, zero[1]);
+    const uint32_t low[4] = {u0.x, v0.x, u0.y, v0.y}, high[4] = {u1.x, v1.x, u1.y, v1.y};
+#pragma unroll
+    for (int r = 0; r < Groups; r++) {
+      mma16816(T(), acc[r], low, x[r].x, x[r].y);
+      mma16816(T(), acc[r], high, x[r].z, x[r].w);
+    }
+  }
+};
+
+// Four bits with a scale and a zero point for 32 of K, packed by pack_nibbles below: for every slice 32 scales in f32
+// [half][column], 32 zero points, then 32 bytes a column.
+constexpr int kNibbleSlice = 128 + 32 + 512;
+template <class T> struct Nibbles {
+  static constexpr int bytes = kNibbleSlice;
+  __device__ __forceinline__ Nibbles(const Streamed &, int64, int) {}
+  __device__ __forceinline__ static void copy(const Streamed &p, uint32_t to, int64 tile, int slice) {
+    const unsigned char *from = static_cast<const unsigned char *>(p.w.data) + (tile * ((p.k + 63) / 64) + slice) * kNibbleSlice;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int piece = i * 32 + threadIdx.x % 32;
+      if (piece < kNibbleSlice / 16) copy16(to + piece * 16, from + piece * 16, true);
+    }
+  }
+  template <int Groups> __device__ __forceinline__ void multiply(const Streamed &, const unsigned char *at, int half, const uint4 (&x)[Groups], float (&acc)[Groups][4]) const {
+    const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+    const float *scales = reinterpret_cast<const float *>(at) + half * 16;
+    const unsigned char *zeros = at + 128 + half * 16;
+    uint32_t w[2];
+#pragma unroll
+    for (int i = 0; i < 2; i++) w[i] = *reinterpret_cast<const uint32_t *>(at + 160 + (g + 8 * i) * 32 + half * 16 + q * 4);
+    uint2 lo[2], hi[2];
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const float zero = zeros[g + 8 * i];
+      uint32_t even = w[i] & 0x0F0F0F0Fu, odd = w[i] >> 4 & 0x0F0F0F0Fu;  // elements 0,2,4,6 and 1,3,5,7
+      const uint32_t first = (even & 0xFF) | (odd & 0xFF) << 8 | (even & 0xFF00) << 8 | (odd & 0xFF00) << 16;
+      even >>= 16, odd >>= 16;
+      const uint32_t second = (even & 0xFF) | (odd & 0xFF) << 8 | (even & 0xFF00) << 8 | (odd & 0xFF00) << 16;
+      lo[i] = four_of<T, false>(first, zero), hi[i] = four_of<T, false>(second, zero);
+    }
+    const uint32_t low[4] = {lo[0].x, lo[1].x, lo[0].y, lo[1].y}, high[4] = {hi[0].x, hi[1].x, hi[0].y, hi[1].y};
+    const float s[2] = {scales[g], scales[g + 8]};
+#pragma unroll
+    for (int r = 0; r < Groups; r++) {
+      float part[4] = {};
+      mma16816(T(), part, low, x[r].x, x[r].y);
+      mma16816(T(), part, high, x[r].z, x[r].w);
+#pragma unroll
+      for (int e = 0; e < 4; e++) acc[r][e] += s[e / 2] * part[e];
+    }
+  }
+};
+
+// Eight elements times the weight of the normalisation and a factor.
+template <class T> __device__ __forceinline__ uint4 weighted(const Streamed &p, uint4 v, int k, float by, float &sum) {
+  const float4 w0 = loadf4(p.norm, k), w1 = loadf4(p.norm, k + 4);
+  const float2 a = unpack(T(), v.x), b = unpack(T(), v.y), c = unpack(T(), v.z), d = unpack(T(), v.w);
+  sum += a.x * a.x + a.y * a.y + b.x * b.x + b.y * b.y + c.x * c.x + c.y * c.y + d.x * d.x + d.y * d.y;
+  v.x = pack(T(), a.x * by * w0.x, a.y * by * w0.y), v.y = pack(T(), b.x * by * w0.z, b.y * by * w0.w);
+  v.z = pack(T(), c.x * by * w1.x, c.y * by * w1.y), v.w = pack(T(), d.x * by * w1.z, d.y * by * w1.w);
+  return v;
+}
+
+__device__ __forceinline__ int warps_of_row(int64 m) { return m > 4 ? 1 : m > 2 ? 2 : m > 1 ? 4 : 8; }
+__device__ __forceinline__ float rms_scale(const Streamed &p, const float *squares, int row) {
+  float sum = 0.f;
+  for (int i = 0; i < warps_of_row(p.m); i++) sum += squares[row * 8 + i];
+  return 1.f / sqrtf(sum / (float)p.k + p.epsilon);
+}
+
+// The rows of A in shared memory, times the weight of a normalisation, and the sums of squares by warp. The scale is left to the
+// sums, but where the range of T is too small for that.
+template <class T> constexpr bool kScaleFirst = sizeof(T) == 0;
+template <> constexpr bool kScaleFirst<__half> = true;
+template <class T> __device__ __forceinline__ void load_rows(const Streamed &p, unsigned char *xs, int pitch, float *squares, int slices) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, m = (int)p.m;
+  const int share = warps_of_row(m);
+  for (int r = warp / share; r < m; r += 8 / share) {
+    float sum = 0.f;
+#pragma unroll 4
+    for (int i = warp % share * 32 + lane; i < slices * 8; i += share * 32) {
+      uint4 v = make_uint4(0, 0, 0, 0);
+      if (i * 8 < p.k) {
+        v = *reinterpret_cast<const uint4 *>(static_cast<const T *>(p.a.data) + r * p.a_row + i * 8);
+        if (p.norm.data) {
+          const uint4 w = weighted<T>(p, v, i * 8, 1.f, sum);
+          if (!kScaleFirst<T>) v = w;
+        }
+      }
+      *reinterpret_cast<uint4 *>(xs + r * pitch + i * 16) = v;
+    }
+    if (!p.norm.data) continue;
+#pragma unroll
+    for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
+    if (lane == 0) squares[r * 8 + warp % share] = sum;
+  }
+  if (!kScaleFirst<T> || !p.norm.data) return;
+  __syncthreads();
+  for (int r = warp / share; r < m; r += 8 / share) {
+    const float scale = rms_scale(p, squares, r);
+    float none = 0.f;
+    for (int i = warp % share * 32 + lane; i * 8 < p.k; i += share * 32) {
+      uint4 *at = reinterpret_cast<uint4 *>(xs + r * pitch + i * 16);
+      *at = weighted<T>(p, *at, i * 8, scale, none);
+    }
+  }
+}
+
+// What the end of a tile needs of memory for one element of C, loaded while the products run.
+struct Around {
+  float residual, bias, scale, state[4], tap[4], tap_bias;
+};
+__device__ __forceinline__ void load_around(const Streamed &p, Around &o, int64 row, int64 col) {
+  o.residual = p.residual.data ? loadf(p.residual, row * p.c_row + col) : 0.f;
+  o.bias = p.bias.data ? loadf(p.bias, col) : 0.f;
+  o.scale = p.scale.data ? loadf(p.scale, col) : 1.f;
+  const int64 c = col - p.conv_first, at = row * p.conv_count + c;
+  if (!p.conv_w.data || c < 0 || c >= p.conv_count) return;
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    o.state[j] = j < p.conv_width ? loadf(p.conv_in, at * p.conv_width + j) : 0.f;
+    o.tap[j] = j < p.conv_taps ? loadf(p.conv_w, c * p.conv_taps + j) : 0.f;
+  }
+  o.tap_bias = p.conv_b.data ? loadf(p.conv_b, c) : 0.f;
+}
+template <class T> __device__ __forceinline__ void finish(const Streamed &p, const Around &o, int64 row, int64 col, float v) {
+  v = v * o.scale + o.bias;
+  v = activate((int)p.act, v) + o.residual;
+  const int64 c = col - p.conv_first, at = row * p.conv_count + c;
+  if (p.conv_w.data && c >= 0 && c < p.conv_count) {
+    const int taps = (int)p.conv_taps, width = (int)p.conv_width;
+    const float x = to_float(from_float<T>(v));
+    v = o.tap_bias;
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int tap = j - (width - (taps - 1));  // of state column j
+      if (j < width) {
+#pragma unroll
+        for (int t = 0; t < 3; t++) v += tap == t ? o.tap[t] * o.state[j] : 0.f;
+        storef(p.conv_out, at * width + j, j + 1 < width ? o.state[j + 1 < 4 ? j + 1 : 3] : x);
+      }
+      if (j == taps - 1) v += o.tap[j] * x;
+    }
+    if (p.conv_silu) v = silu_fast(v);
+  }
+  storef(p.c, row * p.c_row + col, v);
+}
+
+template <class T, class Format, int Groups, int Depth> __device__ __forceinline__ void stream(const Streamed &p) {
+  constexpr int Rows = 8 * Groups, PartialBytes = 8 * Rows * kPartialRow * 4;
+  SSDC_SHARED(unsigned char, shared);
+  float *squares = reinterpret_cast<float *>(shared + 2 * PartialBytes);  // [Rows][8]
+  unsigned char *ring = shared + 2 * PartialBytes + Rows * 32;
+  unsigned char *xs = ring + 8 * Depth * Format::bytes;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+  const int slices = (int)((p.k + 63) / 64), pitch = slices * 128 + 64;
+  const int64 tiles = (p.n + 15) / 16;
+  unsigned char *mine = ring + warp * Depth * Format::bytes;
+  const uint32_t to = shared_address(mine);
+
+  int64 ahead_tile = warp < slices ? blockIdx.x : tiles;
+  int ahead_slice = warp, filled = 0;
+  auto issue = [&]() {
+    if (ahead_tile < tiles) {
+      Format::copy(p, to + filled * Format::bytes, ahead_tile, ahead_slice);
+      ahead_slice += 8;
+      if (ahead_slice >= slices) ahead_slice = warp, ahead_tile += gridDim.x;
+    }
+    copy_commit();
+    filled = filled + 1 == Depth ? 0 : filled + 1;
+  };
+  for (int d = 0; d < Depth; d++) issue();
+  wait_for_previous();
+  load_rows<T>(p, xs, pitch, squares, slices);
+  __syncthreads();
+  const int row = threadIdx.x / 16, column = threadIdx.x % 16;
+  const bool writes = threadIdx.x < 16 * Rows && row < p.m;
+  float scale = p.alpha;
+  if (p.norm.data && writes && !kScaleFirst<T>) scale *= rms_scale(p, squares, row);
+  int slot = 0, side = 0;
+  for (int64 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const int64 col = tile * 16 + column;
+    Around around;
+    if (writes && col < p.n) load_around(p, around, row, col);
+    const Format format(p, tile, g);
+    float acc[Groups][4] = {};
+    for (int slice = warp; slice < slices; slice += 8) {
+      copy_wait_but<Depth - 1>();
+      __syncwarp();
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        uint4 x[Groups];
+#pragma unroll
+        for (int r = 0; r < Groups; r++)
+          x[r] = g + 8 * r < p.m ? *reinterpret_cast<const uint4 *>(xs + (g + 8 * r) * pitch + slice * 128 + half * 64 + q * 16) : make_uint4(0, 0, 0, 0);
+        format.multiply(p, mine + slot * Format::bytes, half, x, acc);
+      }
+      __syncwarp();
+      slot = slot + 1 == Depth ? 0 : slot + 1;
+      issue();
+    }
+    float *partial = reinterpret_cast<float *>(shared + side * PartialBytes);
+    side ^= 1;  // the other half may still be read
+#pragma unroll
+    for (int r = 0; r < Groups; r++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) partial[(warp * Rows + r * 8 + q * 2 + e % 2) * kPartialRow + g + e / 2 * 8] = acc[r][e];
+    __syncthreads();
+    if (!writes || col >= p.n) continue;
+    float sum = 0.f;
+#pragma unroll
+    for (int w = 0; w < 8; w++) sum += partial[(w * Rows + row) * kPartialRow + column];
+    finish<T>(p, around, row, col, sum * scale);
+  }
+}
+
+}  // namespace
+
+#define SSDC_STREAM(name, T, Format)                                                       \
+  SSDC_KERNEL_EARLY(name##_8_deep, Streamed, 256) { stream<T, Format, 1, 5>(p); }             \
+  SSDC_KERNEL_EARLY(name##_8, Streamed, 256) { stream<T, Format, 1, 3>(p); }                  \
+  SSDC_KERNEL_EARLY(name##_16, Streamed, 256) { stream<T, Format, 2, 3>(p); }
+typedef Bytes<__nv_bfloat16, true> SignedBytes;
+typedef Bytes<__nv_bfloat16, false> UnsignedBytes;
+SSDC_STREAM(stream_bf16, __nv_bfloat16, Wide<__nv_bfloat16>)
+SSDC_STREAM(stream_f16, __half, Wide<__half>)
+SSDC_STREAM(stream_i8_bf16, __nv_bfloat16, SignedBytes)
+SSDC_STREAM(stream_u8_bf16, __nv_bfloat16, UnsignedBytes)
+SSDC_STREAM(stream_u4_bf16, __nv_bfloat16, Nibbles<__nv_bfloat16>)
