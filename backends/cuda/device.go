@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/ssdc-go/ssdc/backends"
@@ -73,7 +74,7 @@ func (d *device) function(unit, name string, shared int) (*driver.Function, erro
 	if err != nil {
 		return nil, err
 	}
-	f, err := m.Function(name, shared)
+	f, err := m.Function(name, shared, d.Overlap && (unit == "decode" || strings.HasPrefix(name, "ssd_step_")))
 	if err != nil {
 		return nil, err
 	}

@@ -51,9 +51,9 @@ type ssdStep struct {
 }
 
 // streams reports whether a product of g's shape can be streamed.
-func (g *gemm) streams() bool {
+func (g *gemm) streams(limit int) bool {
 	return (g.a.DType == tensor.BFloat16 || g.a.DType == tensor.Float16) && g.a.DType == g.b.DType && g.m <= streamRows && g.transB && g.batch*g.batch2 == 1 &&
-		g.a.aligned(16) && g.b.aligned(16) && g.k%8 == 0 && g.lda%8 == 0 && g.ldb%8 == 0 && g.k <= maxStreamK(g.m)
+		g.a.aligned(16) && g.b.aligned(16) && g.k%8 == 0 && g.lda%8 == 0 && g.ldb%8 == 0 && streamShared(g.m, g.k, 3, 2048) <= limit
 }
 
 // streamShared is the shared memory of a streamed product: partial sums, sums of squares, rings of 8 warps, rows.
@@ -62,8 +62,8 @@ func streamShared(m, k, depth, bytes int) int {
 	return 2*8*rows*20*4 + rows*32 + 8*depth*bytes + m*(alignUp(k, 64)*2+64)
 }
 
-// maxStreamK is the longest K whose m rows fit beside the rings.
-func maxStreamK(m int) int { return ((200<<10-streamShared(m, 0, 3, 2048))/m - 64) / 2 &^ 63 }
+// streamLimit is the shared memory that a block of a streamed product may take.
+func (d *device) streamLimit() int { return min(d.Info.SharedBytes, 160<<10) }
 
 // streamBytes is what 16 columns and 64 of K take in the ring, by format.
 var streamBytes = map[string]int{"bf16": 2048, "f16": 2048, "i8_bf16": 1024, "u8_bf16": 1024, "u4_bf16": 672}
@@ -95,7 +95,7 @@ func (b *Bind) submitStream(s *streamed) error {
 		name, depth = name+"_deep", 5
 	}
 	shared := streamShared(g.m, g.k, depth, bytes)
-	f, err := b.dev().function("decode", name, shared)
+	f, err := b.dev().function("decode", name, b.dev().streamLimit()) // one handle, whatever the launch takes
 	if err != nil {
 		return err
 	}

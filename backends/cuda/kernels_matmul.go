@@ -243,7 +243,7 @@ func (b *Bind) product(g gemm) error {
 	if g.k == 0 {
 		return ErrFallback
 	}
-	if g.streams() {
+	if g.streams(b.dev().streamLimit()) {
 		return b.stream(g)
 	}
 	if name, ok := g.thin(); ok {

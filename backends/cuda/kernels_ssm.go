@@ -213,6 +213,7 @@ func lowerSSD(b *Bind, n *graph.Node) error {
 	if s.d != nil && len(s.d.Shape) == 2 {
 		perRow = 1
 	}
+	strips := 1 // blocks of a head, for one position
 	set := func(z *Mem) *params {
 		p := (&params{}).seq(s.x).seq(s.dt)
 		if logDecay == 1 {
@@ -221,23 +222,26 @@ func lowerSSD(b *Bind, n *graph.Node) error {
 			p.tensor(s.a).i64(0, 0)
 		}
 		p.seq(s.bm).seq(s.cm).seq(z).tensor(s.d).tensor(s.bias).tensor(s.h0).tensor(s.hT).seq(s.y).ptr(s.seq)
-		return p.i64(s.B, s.L, s.H, s.P, s.G, s.N, s.softplus, perRow, logDecay).f32(s.low, s.high)
+		return p.i64(s.B, s.L, s.H, s.P, s.G, s.N, s.softplus, perRow, logDecay, strips).f32(s.low, s.high)
 	}
-	p := set(s.z)
 	power := s.N >= 16 && s.N&(s.N-1) == 0
 	if s.L == 1 && power && s.seq == nil && s.hT != nil && s.hT.DType == tensor.Float32 && (s.h0 == nil || s.h0.DType == tensor.Float32 && s.h0.aligned(16)) {
-		strip := 256 / min(s.N/4, 32) * min(4, 512/s.N) // rows of a block
+		strip := 256 / min(s.N/4, 32) * min(4, 512/s.N) // rows at once
 		f, err := b.dev().function("scan", fmt.Sprint("ssd_step_", s.N), 0)
 		if err != nil {
 			return err
 		}
-		l := &launch{f, s.B * s.H * ceilDiv(s.P, strip), 256, 0, p}
+		if s.B*s.H < 2*b.dev().Info.Multiprocessors {
+			strips = ceilDiv(s.P, strip)
+		}
+		l := &launch{f, s.B * s.H * strips, 256, 0, set(s.z)}
 		b.submit(b.name, l)
 		if s.z == nil && s.y.Dense() {
 			b.b.scans[n] = &ssdStep{b.i, l, s.y, set}
 		}
 		return nil
 	}
+	p := set(s.z)
 	size := 32
 	for size < s.N {
 		size *= 2

@@ -13,7 +13,7 @@ DEADLINE = 465  # seconds of this program
 # Stage and its limit in seconds. Checks come before times.
 STAGES = [("ceilings", 60), ("check_backend", 100), ("check_models", 150), ("check_command", 60), ("time_model", 120),
           ("check_tma", 60), ("time_tma", 30), ("check_wgmma", 120), ("time_wgmma", 60), ("check_mma", 120), ("time_mma", 60),
-          ("check_split", 60), ("time_split", 60), ("check_rest", 60), ("time_mamba", 150), ("time_step", 90), ("time_lengths", 100), ("time_fla", 90)]
+          ("check_split", 60), ("time_split", 60), ("check_rest", 60), ("time_mamba", 150), ("time_step", 90), ("time_transformers", 100), ("time_mamba1", 40), ("time_lengths", 100), ("time_fla", 60)]
 
 
 def run(stage, limit, env, log):

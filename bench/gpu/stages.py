@@ -330,7 +330,7 @@ def time_model():
     if not model:
         return
     for args in (["-batch", "1"], ["-batch", "8"], ["-batch", "64"], ["-batch", "8", "-prompt", "4096"],
-                 ["-batch", "8", "-blas", "off"], ["-batch", "8", "-prompt", "4096", "-blas", "off", "-repeat", "3"], ["-batch", "1", "-dtype", "float"]):
+                 ["-batch", "1", "-set", "overlap=off"], ["-batch", "8", "-prompt", "4096", "-blas", "off", "-repeat", "3"], ["-batch", "1", "-dtype", "float"]):
         p = subprocess.run([model, *args, "-profile"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         print(" ".join(args), p.stderr, flush=True)
         if p.returncode:
@@ -338,7 +338,106 @@ def time_model():
         for line in p.stdout.splitlines():
             row = json.loads(line)
             blas = "cuBLASLt" if row["blas"] == "on" else "own products"
-            report(**dict(row, work=f"{row['work']}, {blas}"))
+            row.pop("parts_ms", None)
+            report(**dict(row, work=f"{row['work']}, {blas}{', ' + args[-1] if '-set' in args else ''}"))
+
+
+def time_mamba1():
+    """Mamba-1's scan and SSD at equal width, each alone on the device; state-spaces' own CUDA extension where it can be loaded."""
+    model = program("model")
+    if not model:
+        return
+    for N in ("64", "128"):
+        for scan in ("selective", "ssd"):
+            p = subprocess.run([model, "-scan", scan, "-batch", "8", "-prompt", "4096", "-state", N], text=True, capture_output=True)
+            if p.returncode:
+                report(peer=f"model -scan {scan}", missing=p.stderr.strip().splitlines()[-1])
+            for line in p.stdout.splitlines():
+                report(**json.loads(line))
+    try:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except Exception as e:
+        report(peer="mamba_ssm selective_scan_fn (a CUDA extension)", missing=f"{type(e).__name__}: {e}".splitlines()[0])
+        return
+    B, L, D = 8, 4096, 5120
+    for N in (64, 128):
+        u, dt = (torch.rand(B, D, L, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+        A, bm, cm = -torch.rand(D, N, device="cuda") - 1, *(torch.randn(B, N, L, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+        s = ssd.median_time(lambda i: selective_scan_fn(u, dt, A, bm, cm), 5)
+        report(work="mamba_ssm selective scan (Mamba-1)", B=B, L=L, N=N, seconds=s)
+
+
+def time_transformers():
+    """The same model from transformers with mamba_ssm's Triton kernels for scan and step; its convolution is causal-conv1d's where that
+    CUDA extension can be loaded, else PyTorch's. Decoding both as transformers runs it and as a CUDA graph of one step."""
+    try:
+        import transformers
+        from transformers.models.mamba2 import modeling_mamba2 as module
+        from mamba_ssm.ops.triton.selective_state_update import selective_state_update
+        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+    except Exception as e:
+        report(peer="transformers Mamba2 with mamba_ssm", missing=f"{type(e).__name__}: {e}".splitlines()[0])
+        return
+    calls = {"step": 0, "scan": 0}
+
+    def step(*a, **k):
+        calls["step"] += 1
+        return selective_state_update(*a, **{n: v for n, v in k.items() if n in ("z", "dt_bias", "dt_softplus")})
+
+    def scan(*a, **k):
+        calls["scan"] += 1
+        known = ("chunk_size", "D", "z", "return_final_states", "dt_bias", "dt_softplus", "initial_states", "dt_limit")
+        return mamba_chunk_scan_combined(*a, **{n: v for n, v in k.items() if n in known})
+
+    for name, f in (("mamba2_selective_state_update", step), ("mamba2_chunk_scan", scan), ("selective_state_update", step), ("mamba_chunk_scan_combined", scan)):
+        if hasattr(module, name):
+            setattr(module, name, f)
+    try:
+        import causal_conv1d
+        from causal_conv1d import causal_conv1d_fn, causal_conv1d_update
+        module.causal_conv1d_fn, module.causal_conv1d_update = causal_conv1d_fn, causal_conv1d_update
+    except Exception as e:
+        report(peer="causal-conv1d (a CUDA extension; transformers then uses PyTorch's convolution)", missing=f"{type(e).__name__}: {e}".splitlines()[0])
+    config = transformers.Mamba2Config(num_hidden_layers=64, hidden_size=2560, state_size=128, head_dim=64, num_heads=80, n_groups=1, expand=2, conv_kernel=4,
+                                       vocab_size=50288, chunk_size=256, tie_word_embeddings=False)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("meta"):
+        model = transformers.Mamba2ForCausalLM(config)
+    model = model.to_empty(device="cuda").eval()
+    for name, p in model.named_parameters():
+        if name.endswith("A_log"):
+            p.data.fill_(0.0)
+        elif name.endswith("norm.weight") or name.endswith(".D") or "norm" in name:
+            p.data.fill_(1.0)
+        elif name.endswith("dt_bias"):
+            p.data.fill_(-3.0)
+        else:
+            p.data.uniform_(-0.025, 0.025)
+    torch.set_default_dtype(torch.float32)
+    label = f"transformers {transformers.__version__} mamba2 64 x 2560 bfloat16"
+    weights = sum(p.numel() * p.element_size() for p in model.parameters()) - model.get_input_embeddings().weight.numel() * 2
+    for B in (1, 8, 64):
+        ids = torch.randint(0, 50288, (B, 64), device="cuda")
+        out = model(input_ids=ids, use_cache=True)
+        held = "cache_params" if getattr(out, "cache_params", None) is not None else "past_key_values"
+        cache = getattr(out, held)
+        one = ids[:, :1].contiguous()
+        before = calls["step"]
+        run = lambda i=0: model(input_ids=one, **{held: cache, "use_cache": True})
+        s = ssd.median_time(run, 9)
+        if calls["step"] == before:
+            report(peer=label, missing="its decode step does not call the Triton kernel that was put in")
+        report(work=f"{label}, decode step", B=B, seconds=s)
+        try:
+            s = ssd.graph_time([run], 15)
+            report(work=f"{label}, decode step as a CUDA graph", B=B, seconds=s)
+        except Exception as e:
+            report(peer=f"{label}, decode step as a CUDA graph, B={B}", missing=f"{type(e).__name__}: {e}".splitlines()[0])
+            torch.cuda.synchronize()
+        del out, cache
+    ids = torch.randint(0, 50288, (8, 4096), device="cuda")
+    s = ssd.median_time(lambda i: model(input_ids=ids, use_cache=True, logits_to_keep=1), 3, warm=1)
+    report(work=f"{label}, prompt", B=8, L=4096, seconds=s, tflops=2 * (weights / 2 - 50288 * 2560) * 8 * 4096 / s / 1e12)
 
 
 def one_call(path, heads):

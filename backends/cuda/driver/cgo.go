@@ -270,16 +270,21 @@ type Function struct {
 	f unsafe.Pointer
 }
 
-// Function finds a kernel, which may use up to shared bytes of dynamic shared memory.
-func (m *Module) Function(name string, shared int) (*Function, error) {
+// Function finds a kernel, which may use up to shared bytes of dynamic shared memory: what is said last holds for all launches. full
+// splits a multiprocessor's memory in favour of shared memory; kernels overlap only where they split it alike.
+func (m *Module) Function(name string, shared int, full bool) (*Function, error) {
 	n := C.CString(name)
 	defer C.free(unsafe.Pointer(n))
 	f := &Function{d: m.d}
 	if err := failure("cuModuleGetFunction "+name, C.ssdc_function(m.d.ctx, &f.f, m.m, n)); err != nil {
 		return nil, err
 	}
-	if shared > 48<<10 {
-		if err := failure("cuFuncSetAttribute "+name, C.ssdc_shared(m.d.ctx, f.f, C.int(shared))); err != nil {
+	all := C.int(0)
+	if full {
+		all = 1
+	}
+	if shared > 48<<10 || full {
+		if err := failure("cuFuncSetAttribute "+name, C.ssdc_shared(m.d.ctx, f.f, C.int(shared), all)); err != nil {
 			return nil, err
 		}
 	}

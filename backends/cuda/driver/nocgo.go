@@ -61,7 +61,7 @@ func (*Stream) Replay(*Graph) error                           { return errNotBui
 func (*Stream) Mark(*Event) error                             { return errNotBuilt }
 func (*Module) Unload()                                       {}
 func (*Module) Int(string) (int, error)                       { return 0, errNotBuilt }
-func (*Module) Function(string, int) (*Function, error)       { return nil, errNotBuilt }
+func (*Module) Function(string, int, bool) (*Function, error) { return nil, errNotBuilt }
 func (*Graph) Close()                                         {}
 func (*Event) Close()                                         {}
 func (*Event) Since(*Event) (float32, error)                  { return 0, errNotBuilt }

@@ -145,7 +145,11 @@ int ssdc_module(void *c, void **m, const void *image) { WITH(c); return cu.Modul
 int ssdc_unload(void *c, void *m) { WITH(c); return cu.ModuleUnload(m); }
 int ssdc_function(void *c, void **f, void *m, const char *name) { WITH(c); return cu.ModuleGetFunction(f, m, name); }
 int ssdc_global(void *c, ssdc_ptr *p, void *m, const char *name) { size_t n; WITH(c); return cu.ModuleGetGlobal(p, &n, m, name); }
-int ssdc_shared(void *c, void *f, int bytes) { WITH(c); return cu.FuncSetAttribute(f, 8, bytes); }
+int ssdc_shared(void *c, void *f, int bytes, int full) {
+  WITH(c);
+  int e = bytes > 48 << 10 ? cu.FuncSetAttribute(f, 8, bytes) : 0;
+  return e || !full ? e : cu.FuncSetAttribute(f, 9, 100);
+}
 int ssdc_launch(void *c, void *f, unsigned blocks, unsigned threads, unsigned shared, void *st, int early, void *params) {
   void *list[1] = {params};
   WITH(c);

@@ -30,7 +30,8 @@ int ssdc_module(void *ctx, void **m, const void *image);
 int ssdc_unload(void *ctx, void *m);
 int ssdc_function(void *ctx, void **f, void *m, const char *name);
 int ssdc_global(void *ctx, ssdc_ptr *p, void *m, const char *name);
-int ssdc_shared(void *ctx, void *f, int bytes);
+// Dynamic shared memory that launches of f may take; full: multiprocessors give all they can to shared memory while f runs.
+int ssdc_shared(void *ctx, void *f, int bytes, int full);
 // early: the kernel waits by itself for the work before it, and may start while that drains.
 int ssdc_launch(void *ctx, void *f, unsigned blocks, unsigned threads, unsigned shared, void *stream, int early, void *params);
 

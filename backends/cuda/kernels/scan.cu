@@ -12,7 +12,7 @@ struct Ssd {
   Seq y;
   const int *seq;                // [B,L] or null
   int64 batch, length, heads, head_dim, groups, state;
-  int64 softplus, d_per_row, log_decay;
+  int64 softplus, d_per_row, log_decay, strips;  // strips: blocks of a head in ssd_one
   float low, high;
 };
 
@@ -108,25 +108,27 @@ SSDC_KERNEL(ssd_scan_256, Ssd, 128) { ssd_rows<32>(p); }
 
 namespace {
 
-// One position of a strip of rows of one head of one sequence to a block of 256; a row of the state is N/4 lanes of 16
-// bytes, so that nothing but the state's own bytes counts. The strip is what a thread can have under way, and is loaded before the
-// kernel in front has ended: nothing but this kernel's last launch wrote it. For states of f32 with N = 16, 32, 64, 128 or 256.
+// One position of strips of rows of one head of one sequence to a block of 256; a row of the state is N/4 lanes of 16
+// bytes, so that nothing but the state's own bytes counts. A strip is what a thread can have under way; the next one is loaded
+// while one is computed, and the first before the kernel in front has ended: nothing but this kernel's last launch wrote it. For states of f32 with N = 16, 32, 64, 128 or 256.
 template <int N> __device__ __forceinline__ void ssd_one(const Ssd &p) {
   constexpr int lanes = N / 4 < 32 ? N / 4 : 32, wide = N / 4 / lanes, rows = 256 / lanes, Rows = 4 / wide;
-  const int P = (int)p.head_dim, strips = (P + rows * Rows - 1) / (rows * Rows);
-  const int strip = blockIdx.x % strips;
+  const int P = (int)p.head_dim, all = (P + rows * Rows - 1) / (rows * Rows), strips = (int)p.strips;
   const int64 h = blockIdx.x / strips % p.heads, b = blockIdx.x / strips / p.heads, g = h / (p.heads / p.groups);
-  const int lane = threadIdx.x % lanes, first = strip * rows * Rows + threadIdx.x / lanes;
+  const int lane = threadIdx.x % lanes;
   const float *h0 = p.h0.data ? static_cast<const float *>(p.h0.data) + (b * p.heads + h) * P * N : nullptr;
   float *hT = static_cast<float *>(p.hT.data) + (b * p.heads + h) * P * N;
-  float4 S[Rows][wide];
+  float4 S[Rows][wide], next[Rows][wide];
+  auto load = [&](float4 (&to)[Rows][wide], int strip) {
 #pragma unroll
-  for (int r = 0; r < Rows; r++)
+    for (int r = 0; r < Rows; r++)
 #pragma unroll
-    for (int i = 0; i < wide; i++) {
-      const int pr = first + r * rows;
-      S[r][i] = pr < P && h0 ? *reinterpret_cast<const float4 *>(h0 + pr * N + (i * lanes + lane) * 4) : make_float4(0.f, 0.f, 0.f, 0.f);
-    }
+      for (int i = 0; i < wide; i++) {
+        const int pr = (strip * Rows + r) * rows + threadIdx.x / lanes;
+        to[r][i] = pr < P && h0 ? *reinterpret_cast<const float4 *>(h0 + pr * N + (i * lanes + lane) * 4) : make_float4(0.f, 0.f, 0.f, 0.f);
+      }
+  };
+  load(S, blockIdx.x % strips);
   wait_for_previous();
   float d = 1.f;
   if (p.dt.data) {
@@ -135,38 +137,41 @@ template <int N> __device__ __forceinline__ void ssd_one(const Ssd &p) {
     d = fminf(fmaxf(d, p.low), p.high);
   }
   const float a = expf(p.log_decay ? loadf(p.A.data, p.A.type, b * p.A.per_batch + h) : loadf(p.A.data, p.A.type, h) * d);
-  float Bv[4 * wide], Cv[4 * wide], x[Rows];
+  float Bv[4 * wide], Cv[4 * wide];
 #pragma unroll
   for (int i = 0; i < 4 * wide; i++) {
     const int n = (i / 4 * lanes + lane) * 4 + i % 4;
     Bv[i] = d * loadf(p.B.data, p.B.type, b * p.B.per_batch + g * N + n);
     Cv[i] = loadf(p.C.data, p.C.type, b * p.C.per_batch + g * N + n);
   }
+  for (int strip = blockIdx.x % strips; strip < all; strip += strips) {
+    const int first = strip * Rows * rows + threadIdx.x / lanes;
+    if (strip + strips < all) load(next, strip + strips);
+    float x[Rows];
 #pragma unroll
-  for (int r = 0; r < Rows; r++) {
-    const int pr = first + r * rows;
-    x[r] = pr < P ? loadf(p.x.data, p.x.type, b * p.x.per_batch + h * P + pr) : 0.f;
-  }
+    for (int r = 0; r < Rows; r++) x[r] = first + r * rows < P ? loadf(p.x.data, p.x.type, b * p.x.per_batch + h * P + first + r * rows) : 0.f;
 #pragma unroll
-  for (int r = 0; r < Rows; r++) {
-    const int pr = first + r * rows;
-    float sum = 0.f;
+    for (int r = 0; r < Rows; r++) {
+      const int pr = first + r * rows;
+      float sum = 0.f;
 #pragma unroll
-    for (int i = 0; i < wide; i++) {
-      float4 &s = S[r][i];
-      s.x = a * s.x + x[r] * Bv[4 * i];
-      s.y = a * s.y + x[r] * Bv[4 * i + 1];
-      s.z = a * s.z + x[r] * Bv[4 * i + 2];
-      s.w = a * s.w + x[r] * Bv[4 * i + 3];
-      sum += s.x * Cv[4 * i] + s.y * Cv[4 * i + 1] + s.z * Cv[4 * i + 2] + s.w * Cv[4 * i + 3];
-      if (pr < P) *reinterpret_cast<float4 *>(hT + pr * N + (i * lanes + lane) * 4) = s;
+      for (int i = 0; i < wide; i++) {
+        float4 &s = S[r][i];
+        s.x = a * s.x + x[r] * Bv[4 * i];
+        s.y = a * s.y + x[r] * Bv[4 * i + 1];
+        s.z = a * s.z + x[r] * Bv[4 * i + 2];
+        s.w = a * s.w + x[r] * Bv[4 * i + 3];
+        sum += s.x * Cv[4 * i] + s.y * Cv[4 * i + 1] + s.z * Cv[4 * i + 2] + s.w * Cv[4 * i + 3];
+        if (pr < P) *reinterpret_cast<float4 *>(hT + pr * N + (i * lanes + lane) * 4) = s;
+        s = next[r][i];
+      }
+#pragma unroll
+      for (int o = lanes / 2; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
+      if (lane || pr >= P) continue;
+      if (p.D.data) sum += loadf(p.D, p.d_per_row ? h * P + pr : h) * x[r];
+      if (p.z.data) sum *= silu_of(loadf(p.z.data, p.z.type, b * p.z.per_batch + h * P + pr));
+      storef(p.y.data, p.y.type, b * p.y.per_batch + h * P + pr, sum);
     }
-#pragma unroll
-    for (int o = lanes / 2; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
-    if (lane || pr >= P) continue;
-    if (p.D.data) sum += loadf(p.D, p.d_per_row ? h * P + pr : h) * x[r];
-    if (p.z.data) sum *= silu_of(loadf(p.z.data, p.z.type, b * p.z.per_batch + h * P + pr));
-    storef(p.y.data, p.y.type, b * p.y.per_batch + h * P + pr, sum);
   }
 }
 

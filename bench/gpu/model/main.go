@@ -42,6 +42,7 @@ func main() {
 	var batch, prompt, repeat int
 	var dtype, blas, set string
 	var profile bool
+	var scan string
 	flag.IntVar(&c.layers, "layers", 64, "blocks")
 	flag.IntVar(&c.width, "width", 2560, "width of the residual stream")
 	flag.IntVar(&c.vocab, "vocab", 50288, "tokens")
@@ -52,7 +53,15 @@ func main() {
 	flag.StringVar(&blas, "blas", "on", "off: our own matrix products")
 	flag.StringVar(&set, "set", "", "further options of the target: overlap=off,...")
 	flag.BoolVar(&profile, "profile", false, "print the device time of each kind of step to standard error")
+	flag.StringVar(&scan, "scan", "", "time one scan alone, selective or ssd, at -batch and -prompt")
+	flag.IntVar(&c.state, "state", c.state, "size of the state")
 	flag.Parse()
+	if scan == "selective" || scan == "ssd" {
+		if err := measureScan(scan, batch, prompt, c.state); err != nil {
+			fail(err)
+		}
+		return
+	}
 	var ok bool
 	if c.dtype, ok = tensor.ParseDType(dtype); !ok {
 		fail(fmt.Errorf("no type %q", dtype))
