@@ -44,6 +44,7 @@ var chains = map[string]passes.Pipeline{
 	"fuse-conv":      {canon.Pass, fuse.Conv},
 	"fuse-norm":      {canon.Pass, fuse.Norm},
 	"fuse-attention": {canon.Pass, fuse.Attention},
+	"fuse-rotary":    {canon.Pass, fuse.Rotary},
 	"fuse-gelu":      {canon.Pass, fuse.Gelu},
 	"fuse-linear":    {canon.Pass, fuse.Projection},
 	"fuse-conv2d":    {canon.Pass, fuse.Image},

@@ -51,6 +51,7 @@ var Passes = []*passes.Pass{
 	recur.Absorb,
 	fuse.Conv,
 	fuse.Norm,
+	fuse.Rotary,
 	fuse.Attention,
 	fuse.Gelu,
 	fuse.Projection,

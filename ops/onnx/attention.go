@@ -323,8 +323,15 @@ func rotaryRows() []*ops.Op {
 			return nil
 		},
 		Eval: evalRotary,
-		Cases: []ops.Case{{Name: "quarter turn", In: []*tensor.Tensor{tensor.From([]float32{1, 2}, 1, 1, 1, 2), tensor.From([]float32{0}, 1, 1, 1), tensor.From([]float32{1}, 1, 1, 1)},
-			Want: one(tensor.From([]float32{-2, 1}, 1, 1, 1, 2))}},
+		Cases: []ops.Case{
+			{Name: "packed heads, part of the features", Attrs: graph.Attrs{"num_heads": int64(2), "rotary_embedding_dim": int64(4)},
+				In: []*tensor.Tensor{tensor.From([]float32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24}, 1, 2, 12),
+					tensor.From([]float32{1, 0.5, 0.25, -1}, 1, 2, 2), tensor.From([]float32{0, -0.5, 0.75, 0.25}, 1, 2, 2)}},
+			{Name: "interleaved, by position", Attrs: graph.Attrs{"interleaved": int64(1)},
+				In: []*tensor.Tensor{tensor.From([]float32{1, 2, 3, 4, 5, 6, 7, 8}, 1, 1, 2, 4), tensor.From([]float32{1, 0.5, 0.25, -1, 0.5, 0.5}, 3, 2),
+					tensor.From([]float32{0, -0.5, 0.75, 0.25, 1, 1}, 3, 2), tensor.Ints(2, 0).Reshaped(1, 2)}},
+			{Name: "quarter turn", In: []*tensor.Tensor{tensor.From([]float32{1, 2}, 1, 1, 1, 2), tensor.From([]float32{0}, 1, 1, 1), tensor.From([]float32{1}, 1, 1, 1)},
+				Want: one(tensor.From([]float32{-2, 1}, 1, 1, 1, 2))}},
 	})
 }
 

@@ -68,6 +68,7 @@ var decompositions = map[string]decomposition{
 	"LayerNormalization": decomposeLayerNorm,
 	"RMSNormalization":   decomposeRMSNorm,
 	"Attention":          decomposeSoftmaxAttention,
+	"RotaryEmbedding":    decomposeRotary,
 	"LinearAttention":    decomposeLinearAttention, "CausalConvWithState": decomposeCausalConv,
 }
 

@@ -19,6 +19,7 @@ var Attention = &passes.Pass{
 	After: []passes.Order{
 		{Pass: "canon", Why: "it reads one spelling of casts, dropout and layouts"},
 		{Pass: "recur", Why: "attention without a softmax is a recurrence"},
+		{Pass: "fuse-rotary", Why: "rotated queries and keys are packed again"},
 	},
 	Run: func(c *passes.Context, g *graph.Graph) error {
 		order := map[*graph.Node]int{}

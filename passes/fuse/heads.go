@@ -68,26 +68,11 @@ func packedHeads(b *graph.Builder, v *graph.Value) *graph.Value {
 	return x
 }
 
-// pack changes to packed operands when all of them are, fresh keys and values
-// perhaps behind a past.
+// pack takes the past of keys and values into the operator, and changes to
+// packed operands when all of them are.
 func (h *heads) pack(mask *graph.Value) {
-	hq, ok := h.q.Type.Shape[1].Const()
-	hkv, ok2 := h.k.Type.Shape[1].Const()
 	h.heads = []graph.Dim{h.q.Type.Shape[1], h.k.Type.Shape[1]}
-	if !ok || !ok2 || h.b.Err != nil {
-		return
-	}
-	tr := only(h.y)
-	if tr == nil || !tr.Op.Is("", "Transpose") || !slices.Equal(tr.Attrs.Ints("perm"), []int64{0, 2, 1, 3}) {
-		return
-	}
-	re := only(tr.Out[0])
-	if re == nil || !re.Op.Is("", "Reshape") {
-		return
-	}
-	s := tr.Out[0].Type.Shape
-	want := []graph.Dim{s[0], s[1], s[2].Mul(s[3])}
-	if t := re.Out[0].Type.Shape; len(t) == 0 || t[len(t)-1] != want[2] || layout.Numel(re.Out[0]) != layout.Product(want...) {
+	if h.b.Err != nil {
 		return
 	}
 	k, pastK := afterPast(h.k)
@@ -95,22 +80,44 @@ func (h *heads) pack(mask *graph.Value) {
 	if (pastK == nil) != (pastV == nil) {
 		return
 	}
-	q3, k3, v3 := packedHeads(h.b, h.q), packedHeads(h.b, k), packedHeads(h.b, v)
-	if q3 == nil || k3 == nil || v3 == nil || h.b.Err != nil {
-		return
-	}
 	if pastK != nil {
 		for _, made := range []*graph.Value{h.k, h.v} {
-			for _, v := range []*graph.Value{q3, k3, v3, pastK, pastV, mask} {
+			for _, v := range []*graph.Value{h.q, k, v, pastK, pastV, mask} {
 				if h.needs(v, made.Def) {
 					return
 				}
 			}
 		}
 		h.old = []*graph.Value{h.k, h.v}
+		h.k, h.v, h.pastKey, h.pastV = k, v, pastK, pastV
 	}
-	h.q, h.k, h.v, h.pastKey, h.pastV = q3, k3, v3, pastK, pastV
-	h.hq, h.hkv, h.y = hq, hkv, re.Out[0]
+	hq, ok := h.q.Type.Shape[1].Const()
+	hkv, ok2 := h.k.Type.Shape[1].Const()
+	y := packedResult(h.y)
+	if !ok || !ok2 || y == nil {
+		return
+	}
+	if q3, k3, v3 := packedHeads(h.b, h.q), packedHeads(h.b, h.k), packedHeads(h.b, h.v); q3 != nil && k3 != nil && v3 != nil {
+		h.q, h.k, h.v, h.hq, h.hkv, h.y = q3, k3, v3, hq, hkv, y
+	}
+}
+
+// packedResult is Reshape(Transpose(y)), [B,S,H*d] or with the first two axes as
+// one, where that is all that y is used for.
+func packedResult(y *graph.Value) *graph.Value {
+	tr := only(y)
+	if tr == nil || !tr.Op.Is("", "Transpose") || !slices.Equal(tr.Attrs.Ints("perm"), []int64{0, 2, 1, 3}) {
+		return nil
+	}
+	re := only(tr.Out[0])
+	if re == nil || !re.Op.Is("", "Reshape") {
+		return nil
+	}
+	s, t := tr.Out[0].Type.Shape, re.Out[0].Type.Shape
+	if width := s[2].Mul(s[3]); len(t) == 0 || t[len(t)-1] != width || layout.Numel(re.Out[0]) != layout.Product(s[0], s[1], width) {
+		return nil
+	}
+	return re.Out[0]
 }
 
 // needs reports that v is computed from what n makes: an attention that makes

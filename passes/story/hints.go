@@ -38,6 +38,8 @@ func reached(r passes.Remark) string {
 		return "a softmax between two matrix products was found"
 	case op == "Attention":
 		return "queries, keys, mask and values were found"
+	case op == "RotaryEmbedding" || op == "Gelu" || op == "LayerNormalization":
+		return "all its parts were found"
 	case op == "absorb dt" || op == "absorb softplus" || op == "absorb D" || op == "absorb z":
 		return "the scan is fused; this neighbour of it stays outside"
 	}
@@ -68,6 +70,8 @@ func hint(r *passes.Remark) string {
 // hints tells what to change, by the reason of the miss. Reasons are matched by
 // the words that carry their meaning, so that they may be reworded around them.
 var hints = []advice{
+	// What surrounds attention.
+	on(`^(RotaryEmbedding|Gelu|LayerNormalization)$`, `not what the replacement computes`, "Nothing to do: it has the parts of a known operator and computes something else. It runs as it stands."),
 	// Softmax attention.
 	on(`^Attention$`, `used elsewhere`, "Let only the result leave the attention: export with output_attentions=False, and drop hooks that read its scores."),
 	on(`^Attention$`, `after the mask|after it`, "Apply the scale to the queries or to their product with the keys, before the mask is added."),
