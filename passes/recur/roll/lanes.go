@@ -77,7 +77,9 @@ func (r *roller) add(l *lane) {
 func (r *roller) fold(vals []*graph.Value, zero bool) (*lane, error) {
 	v := vals[r.ref]
 	for _, l := range r.lanes[v] {
-		if covers(l.vals, vals) && l.zero == zero {
+		same := covers(l.vals, vals) && l.zero == zero ||
+			l.body != nil && covers(l.vals[1:], vals[1:]) && (l.zero || zeros(l.vals[0])) && (zero || zeros(vals[0])) // either is a state of zeros
+		if same {
 			r.seen = r.seen || l.outer
 			return l, nil
 		}
@@ -275,6 +277,14 @@ func (r *roller) apply(l *lane) error {
 			why = &mismatch{r.ref, s}
 		}
 	}
+	if len(odd) == 1 && odd[0] == 0 && !l.zero && zeros(l.vals[0]) { // what zeros were multiplied to
+		p, err := r.fold(slices.Concat([]*graph.Value{nil}, l.vals[1:]), true)
+		if err != nil {
+			return err
+		}
+		l.body, l.dep, r.zeroed = p.body, p.dep, true
+		return nil
+	}
 	if odd != nil {
 		if vals, nodes := r.respell(l); vals != nil {
 			p, err := r.fold(vals, false)
@@ -302,6 +312,19 @@ func (r *roller) apply(l *lane) error {
 		}
 	}
 	return r.emit(l, operands, nil)
+}
+
+// zeros: a constant of nothing else.
+func zeros(v *graph.Value) bool {
+	if v == nil || v.Const == nil || !v.Const.DType.IsFloat() {
+		return false
+	}
+	for i := range v.Const.Len() {
+		if v.Const.At(i) != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // emit folds the operands and then the node. zero marks operands whose first

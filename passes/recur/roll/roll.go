@@ -165,9 +165,11 @@ func (a *attempt) root(c *Collector) error {
 	for _, m := range c.inner {
 		a.inside[m] = true
 	}
-	if in := unsqueezed(vals, c.Axis); in != nil {
-		for _, v := range vals {
-			a.inside[v.Def] = true
+	if in := a.unsqueezed(vals, c.Axis); in != nil {
+		for t, v := range vals {
+			if v.Def != nil && slices.Contains(v.Def.In, in[t]) {
+				a.inside[v.Def] = true
+			}
 		}
 		vals, rt.squeeze = in, false
 	}
@@ -186,10 +188,26 @@ func (a *attempt) root(c *Collector) error {
 }
 
 // unsqueezed gives what the elements were before an axis was put in.
-func unsqueezed(vals []*graph.Value, axis int) []*graph.Value {
+// The first step may have left what it read as it was: that loses its axis here.
+func (a *attempt) unsqueezed(vals []*graph.Value, axis int) []*graph.Value {
 	in := make([]*graph.Value, len(vals))
 	for t, v := range vals {
 		n := v.Def
+		if t == 0 && isWhole(v) {
+			shape := slices.Delete(slices.Clone(v.Type.Shape), axis, axis+1)
+			for _, u := range v.Uses {
+				if w := u.Node.Out[0]; u.Node.Op.Is("", "Squeeze") && slices.Equal(w.Type.Shape, shape) {
+					in[t] = w // which the next step may read
+				}
+			}
+			if in[t] == nil {
+				in[t] = a.b.Op("Squeeze", nil, v, a.b.Ints(int64(axis)))
+			}
+			if a.b.Err != nil {
+				return nil
+			}
+			continue
+		}
 		if n == nil || len(v.Uses) != 1 || v.IsOutput() || !n.Op.Is("", "Unsqueeze") && !n.Op.Is("", "Reshape") || !n.In[0].Type.Ranked() {
 			return nil
 		}
@@ -199,6 +217,12 @@ func unsqueezed(vals []*graph.Value, axis int) []*graph.Value {
 		in[t] = n.In[0]
 	}
 	return in
+}
+
+// isWhole: v is an element of a sequence that kept its axis.
+func isWhole(v *graph.Value) bool {
+	r, ok := readOf(v)
+	return ok && r.keep
 }
 
 // exits finds the final states that are used outside, and other collectors of
