@@ -106,6 +106,11 @@ class Bench:
             say(fmt, result[fmt])
         return result
 
+    def pythia(self):
+        """A transformer of the same size, beside ONNX Runtime and llama.cpp."""
+        import pythia
+        return pythia.measure(self, self.a.formats)
+
     def scan(self):
         """The kernels of package ssd, conv and selscan, beside ggml's."""
         a, b = [], []
@@ -164,7 +169,7 @@ def main():
     p.add_argument("--models", type=pathlib.Path, help="folder of make_fixtures.py --full")
     p.add_argument("--llama", type=pathlib.Path, help="llama.cpp, built in its folder build")
     p.add_argument("--gguf", type=pathlib.Path, help="folder of mamba2.{f32,bf16,f16,Q8_0,Q4_0,Q4_K_M}.gguf of the 130m shape")
-    p.add_argument("--parts", default="quality,models,scan,matmul,curve")
+    p.add_argument("--parts", default="quality,models,pythia,scan,matmul,curve")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--formats", type=lambda s: s.split(","), default=list(FORMATS), help="weights of the part models; the others keep their numbers")
@@ -181,7 +186,7 @@ def main():
         before = os.getloadavg()[0]
         data = getattr(b, part)()
         rounds = a.rounds
-        if part in ("models", "curve", "quality"):
+        if part in ("models", "pythia", "curve", "quality"):
             rounds = max(rounds, results.get(part, {}).get("rounds", 0))  # of those measured now and before
             data = results.get(part, {}).get("data", {}) | data
         r = {"data": data, "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"), "threads": a.threads,

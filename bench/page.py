@@ -42,12 +42,32 @@ def models(p):
 
 
 def quality(p):
-    rows = [[f, f"{r['bytes'] / 2**20:.0f}", f"{r['error']:.2g}", f"{r['kl']:.2g}", f"{100 * r['top1']:.1f}%", f"{r['perplexity']:.4g}"] for f, r in p["data"].items()]
-    return ("\n## What narrower weights cost\n\nThe same model and 300 random tokens, all logits against those of float32: relative error by norm, "
-            "mean Kullback-Leibler divergence of the next token's distribution, how often the most likely token is the same, and the perplexity of tokens that the "
-            "float32 model drew. Random weights have no structure that training would give them, and their logits lie close together: this says how far "
-            "the arithmetic strays, not what a trained model loses.\n\n" +
-            table(["weights", "artifact MiB", "error", "KL", "same first", "perplexity"], rows) + note(p))
+    what = {"random": ("The model above, random weights, 300 tokens",
+                       "Random weights have no structure that training would give them, and every layer multiplies what the one before it strayed; the logits lie close together. "
+                       "ggml's Q4_0 of the same weights strays as far, although it leaves the activations alone: it is the four bits, not the arithmetic."),
+            "trained": ("A model of 4 layers of 256, trained for five minutes on this repository's text byte by byte (`testdata/scripts/train_bytes.py`), on 8 x 1024 bytes of files it has not seen",
+                        "Perplexity per byte, of the text itself.")}
+    text = ("\n## What narrower weights cost\n\nAll logits against those of float32: relative error by norm, mean Kullback-Leibler divergence of the next token's distribution, "
+            "how often the most likely token is the same, and the perplexity: of the text for the trained model, of tokens that the float32 model drew for the random one. "
+            "The weights of Q4_0 are rounded by ggml's own code (`gguf`), the rest is then float32.\n")
+    for kind, data in p["data"].items():
+        head, foot = what[kind]
+        rows = [[f, f"{r['bytes'] / 2**20:.1f}" if "ggml" not in f else "-", f"{r['error']:.2g}", f"{r['kl']:.2g}", f"{100 * r['top1']:.1f}%", f"{r['perplexity']:.4g}"] for f, r in data.items()]
+        text += f"\n{head}:\n\n" + table(["weights", "artifact MiB", "error", "KL", "same first", "perplexity"], rows) + f"\n{foot}\n"
+    return text + note(p)
+
+
+def pythia(p):
+    rows = []
+    for fmt, r in p["data"].items():
+        for kind in ("prompt", "decode"):
+            last, every = r["ssdc"][kind], r.get("ssdc, all logits", {}).get(kind)
+            llama, ort = r.get("llama.cpp", {}).get(kind), r.get("ONNX Runtime", {}).get(kind)
+            rows.append([f"{kind}, {fmt}", f"{last:.0f}", f"{llama:.0f}" if llama else "-", ratio(last, llama) if llama else "-",
+                         f"{every or last:.0f}", f"{ort:.0f}" if ort else "-", ratio(every or last, ort) if ort else "-"])
+    return ("\n## Pythia-160m, tokens per second\n\nA transformer (GPT-NeoX, 12 layers of 768, vocabulary 50,304) with random weights and its cache as inputs and outputs. Prompt: 512 tokens; "
+            "decode: one token after 144 (llama.cpp: 32 after 128). llama.cpp computes the logits of the last token, ONNX Runtime those of all, as the exported file says; ssdc was measured both ways.\n\n" +
+            table(["", "ssdc, last logits", "llama.cpp", "times", "ssdc, all logits", "ONNX Runtime", "times"], rows) + note(p))
 
 
 NAMES = {"ssd L=1": "SSD, one token", "ssd L=512": "SSD, 512 tokens", "ssd L=2048": "SSD, 2048 tokens", "conv L=2048": "causal convolution, 1792 channels, 2048 tokens (ssdc: with bias and SiLU)",
@@ -100,7 +120,7 @@ def curve(p):
             table(["tokens", "tokens/s", "peak MiB"], rows) + "\n![tokens per second against length](tokens.svg)\n![memory against length](memory.svg)\n" + note(p))
 
 
-PARTS = [("models", models), ("quality", quality), ("curve", curve), ("scan", scan), ("matmul", matmul)]
+PARTS = [("models", models), ("pythia", pythia), ("quality", quality), ("curve", curve), ("scan", scan), ("matmul", matmul)]
 
 
 def write(root, results, chart):
