@@ -54,6 +54,30 @@ func Measure(threads int) Machine {
 	return m
 }
 
+// A Reference is a loop whose speed is the machine's alone, to compare kernels
+// with. Work is the operations of a turn, or for "read" the bytes.
+type Reference struct {
+	Turns func(n int)
+	Work  float64
+}
+
+// References are those of one thread: "f32", "bf16" and "int8" on registers, "read".
+func References() map[string]Reference {
+	l := current()
+	memory := make([]byte, 128*piece) // 48 MiB: from memory, or the last cache
+	for i := 0; i < len(memory); i += 4096 {
+		memory[i] = 1
+	}
+	at := 0
+	read := func(n int) {
+		for range n {
+			l.read(memory[at:][:piece])
+			at = (at + piece) % len(memory)
+		}
+	}
+	return map[string]Reference{"f32": {l.f32.turns, l.f32.ops}, "bf16": {l.bf16.turns, l.bf16.ops}, "int8": {l.int8.turns, l.int8.ops}, "read": {read, piece}}
+}
+
 // rate is the best of several short runs on all threads.
 func (l loop) rate(threads int) float64 {
 	if l.turns == nil {
