@@ -92,7 +92,9 @@ func (w *widener) follows(n *graph.Node) bool {
 	if n.Op.Domain != "" || !moves[n.Op.Name] {
 		return false
 	}
-	computed := false
+	// Weights that are moved, once and for all when constants are folded, belong
+	// to the arithmetic after it; so does a table that serves as a matrix, too.
+	computed := constants(n) || n.Op.Name == "Gather" && isHalf(n.In[0]) && n.In[0].Const != nil && len(n.In[0].Uses) > 1
 	for _, v := range n.In {
 		if !isHalf(v) || v.Const != nil {
 			continue
@@ -108,6 +110,16 @@ func (w *widener) follows(n *graph.Node) bool {
 		}
 	}
 	return computed
+}
+
+// constants: n moves a 16-bit constant, and nothing else is unknown.
+func constants(n *graph.Node) bool {
+	for _, v := range n.In {
+		if v != nil && v.Const == nil {
+			return false
+		}
+	}
+	return len(n.In) > 0 && isHalf(n.In[0])
 }
 
 // narrowed: v is a float32 value that was made narrow.
