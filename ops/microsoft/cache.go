@@ -19,7 +19,7 @@ func cacheRows() []*ops.Op {
 	}
 	return []*ops.Op{
 		composite("GroupQueryAttention", "causal attention of Hq query heads over Hkv key/value heads and a cache [B,Hkv,P,d] of which sequence b has filled "+
-			"seqlens_k[b]+1-S places; the new keys and values take the next S, and the cache grows to P+S",
+			"seqlens_k[b]+1-S places; the new keys and values take the next S; the cache grows to total_sequence_length, and stays as it is when it is longer",
 			params("query", "key?", "value?", "past_key?", "past_value?", "seqlens_k", "total_sequence_length", "cos_cache?", "sin_cache?", "position_ids?", "attention_bias?",
 				"head_sink?", "k_scale?", "v_scale?", "q_norm_weight?", "k_norm_weight?", "query_seqlens?"),
 			params("output", "present_key?", "present_value?", "output_qk?"),
@@ -103,7 +103,9 @@ func (x *expansion) headNorm(v *graph.Value, weight int, own string, heads int64
 	return x.reshape(x.with("RMSNormalization", graph.Attrs{"epsilon": eps}, x.reshape(v, 0, 0, heads, -1), w), 0, 0, -1)
 }
 
-// fill writes the new keys or values into the cache from the places filled on.
+// fill writes the new keys or values into the cache from the places filled on. The
+// cache grows to total_sequence_length, if it is shorter: where that is not known
+// from lengths, by as many tokens as are new.
 func (x *expansion) fill(past, fresh, filled, length *graph.Value) *graph.Value {
 	if past == nil {
 		return fresh
@@ -111,6 +113,12 @@ func (x *expansion) fill(past, fresh, filled, length *graph.Value) *graph.Value 
 	if past.Type.Rank() != 4 {
 		x.fail("the cache is %s, want [B,H,P,d]", past.Type)
 	}
-	past = x.op("Pad", past, x.with("Concat", graph.Attrs{"axis": int64(0)}, x.ints(0, 0, 0, 0, 0, 0), length, x.ints(0)))
+	grow := length
+	if total := x.in(6); total != nil { // the buffer may have room already
+		if _, known := ops.KnownOf(total); known {
+			grow = x.op("Max", x.op("Sub", x.reshape(x.cast(total, tensor.Int64), 1), x.dim(past, 2)), x.scalar(0))
+		}
+	}
+	past = x.op("Pad", past, x.with("Concat", graph.Attrs{"axis": int64(0)}, x.ints(0, 0, 0, 0, 0, 0), grow, x.ints(0)))
 	return x.with("TensorScatter", graph.Attrs{"axis": int64(-2)}, past, fresh, filled)
 }
