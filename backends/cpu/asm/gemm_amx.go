@@ -50,94 +50,184 @@ func tileDotBF16(sum, a, b int) {
 	encoded(fmt.Sprintf("TDPBF16PS T%d, T%d, T%d", b, a, sum), 0xc4, 0xe2, (^b&15)<<3|2, 0x5c, 0xc0|sum<<3|a)
 }
 
+// Fields of amxArgs, of 8 bytes each.
+const (
+	amxConfig = iota
+	amxA
+	amxBelow
+	amxB
+	amxNext
+	amxSums
+	amxSumsStep
+	amxC
+	amxD
+	amxLdc
+	amxLdd
+	amxSteps
+	amxPanelBytes
+	amxPanels
+	amxM
+	amxFirst
+	amxLast
+	amxPlain
+	amxAlpha
+)
+
 func amxKernel(name string, both bool) {
-	TEXT(name, attr.NOSPLIT, "func(config *[64]byte, m, steps int, a *float32, lda int, b, scratch, c *float32, ldc int, d *float32, ldd int, alpha float32)")
-	Doc(name + " is a block of m rows by one panel; see amxBlock.")
+	TEXT(name, attr.NOSPLIT, "func(args *byte)")
+	Doc(name + " computes a K block of m rows by some panels; see amxArgs.")
 	Pragma("noescape")
-	Load(Param("config"), reg.RAX)
+	args, c, apart, panel, ask, asked := reg.R8, reg.R9, reg.R11, reg.R12, reg.R10, reg.R13
+	Load(Param("args"), args)
+	field := func(i int) operand.Mem { return operand.Mem{Base: args, Disp: 8 * i} }
+	MOVQ(field(amxConfig), reg.RAX)
 	encoded("LDTILECFG (AX)", 0xc4, 0xe2, 0x78, 0x49, 0x00)
-	Load(Param("a"), reg.RSI)
-	Load(Param("lda"), reg.RCX)
-	SHLQ(operand.Imm(2), reg.RCX)
-	Load(Param("b"), reg.RBX)
+	MOVQ(field(amxC), c)
+	MOVQ(field(amxB), panel)
+	MOVQ(field(amxNext), ask)
+	VBROADCASTSS(field(amxAlpha), reg.Z2)
 	MOVQ(operand.U32(128), reg.RDX)
-	tiles := []int{0, 1}
+
+	sums := func(do func(t, base, disp int)) { // all tiles of sums, in memory 4 KB
+		MOVQ(field(amxSums), reg.RAX)
+		do(0, rax, 0)
+		do(1, rax, 64)
+		if both {
+			LEAQ(operand.Mem{Base: reg.RAX, Disp: 2048}, reg.RSI)
+			do(2, rsi, 0)
+			do(3, rsi, 64)
+		}
+	}
+	Label("panel")
+	CMPQ(field(amxFirst), operand.U8(0))
+	JEQ(ref("more"))
+	for t := range 4 {
+		if both || t < 2 {
+			tileZero(t)
+		}
+	}
+	JMP(ref("start"))
+	Label("more")
+	sums(func(t, base, disp int) { tileLoad(t, base, rdx, disp) })
+	Label("start")
+	MOVQ(operand.U32(64), reg.RCX)
+	MOVQ(field(amxA), reg.RSI)
+	MOVQ(panel, reg.RBX)
 	if both {
-		tiles = []int{0, 1, 2, 3}
-		MOVQ(reg.RCX, reg.RDI)
-		SHLQ(operand.Imm(4), reg.RDI)
+		MOVQ(field(amxBelow), reg.RDI)
 		ADDQ(reg.RSI, reg.RDI)
+		// What is asked for: B of the next K block, or in the last one C.
+		MOVQ(ask, asked)
+		MOVQ(reg.RDX, apart)
+		CMPQ(field(amxLast), operand.U8(0))
+		JEQ(ref("asking"))
+		MOVQ(c, asked)
+		MOVQ(field(amxLdc), apart)
+		Label("asking")
 	}
-	for _, t := range tiles {
-		tileZero(t)
-	}
-	Load(Param("steps"), reg.RAX)
+	MOVQ(field(amxSteps), reg.RAX)
 	TESTQ(reg.RAX, reg.RAX)
-	JZ(operand.LabelRef("out"))
+	JZ(ref("out"))
 	Label("loop")
-	if !both { // few rows: the time is that of reading B
-		for line := range 32 {
-			PREFETCHT0(operand.Mem{Base: reg.RBX, Disp: 4096 + 64*line})
+	const b = 2048 // bytes of B in a step
+	away := b      // how far ahead it is asked for
+	if !both {
+		away = 2 * b // few rows: it comes from memory
+	}
+	fetch := func(from, to int) {
+		for line := from; line < to; line++ {
+			PREFETCHT0(operand.Mem{Base: reg.RBX, Disp: away + 64*line})
 		}
 	}
 	tileLoad(6, rbx, rdx, 0)
 	tileLoad(4, rsi, rcx, 0)
+	fetch(0, 8)
 	tileDotBF16(0, 4, 6)
 	tileLoad(7, rbx, rdx, 64)
+	fetch(8, 16)
 	tileDotBF16(1, 4, 7)
 	if both {
 		tileLoad(5, rdi, rcx, 0)
+		fetch(16, 24)
 		tileDotBF16(2, 5, 6)
+		for row := range 3 {
+			at := operand.Mem{Base: asked}
+			if row > 0 {
+				at.Index, at.Scale = apart, uint8(row)
+			}
+			PREFETCHT1(at)
+			PREFETCHT1(at.Offset(64))
+		}
+		fetch(24, 32)
 		tileDotBF16(3, 5, 7)
-		ADDQ(operand.Imm(64), reg.RDI)
+		ADDQ(operand.U32(1024), reg.RDI)
+		LEAQ(operand.Mem{Base: asked, Index: apart, Scale: 2}, asked)
+		ADDQ(apart, asked)
+	} else {
+		fetch(16, 32)
 	}
-	ADDQ(operand.Imm(64), reg.RSI)
-	ADDQ(operand.U32(2048), reg.RBX)
+	ADDQ(operand.U32(1024), reg.RSI)
+	ADDQ(operand.U32(b), reg.RBX)
 	DECQ(reg.RAX)
-	JNZ(operand.LabelRef("loop"))
+	JNZ(ref("loop"))
 	Label("out")
-	Load(Param("scratch"), reg.RBX)
-	tileStore(0, rbx, rdx, 0)
-	tileStore(1, rbx, rdx, 64)
+	CMPQ(field(amxPlain), operand.U8(0))
+	JEQ(ref("scratch"))
+	MOVQ(field(amxLdc), reg.RDI)
+	MOVQ(c, reg.RAX)
+	tileStore(0, rax, rdi, 0)
+	tileStore(1, rax, rdi, 64)
 	if both {
-		ADDQ(operand.U32(2048), reg.RBX)
-		tileStore(2, rbx, rdx, 0)
-		tileStore(3, rbx, rdx, 64)
+		MOVQ(reg.RDI, reg.RSI)
+		SHLQ(operand.U8(4), reg.RSI)
+		ADDQ(reg.RAX, reg.RSI)
+		tileStore(2, rsi, rdi, 0)
+		tileStore(3, rsi, rdi, 64)
 	}
-	encoded("TILERELEASE", 0xc4, 0xe2, 0x78, 0x49, 0xc0)
+	JMP(ref("written"))
+	Label("scratch")
+	sums(func(t, base, disp int) { tileStore(t, base, rdx, disp) })
+	CMPQ(field(amxLast), operand.U8(0))
+	JEQ(ref("next"))
 
-	// From scratch to C.
-	s, m := Load(Param("scratch"), GP64()), Load(Param("m"), GP64())
-	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
-	d, ldd := Load(Param("d"), GP64()), Load(Param("ldd"), GP64())
-	SHLQ(operand.Imm(2), ldc)
-	SHLQ(operand.Imm(2), ldd)
-	alpha := ZMM()
-	factor, err := Param("alpha").Resolve()
-	if err != nil {
-		panic(err)
-	}
-	VBROADCASTSS(factor.Addr, alpha)
-	x := []reg.VecVirtual{ZMM(), ZMM()}
+	// From the sums, at RAX, to C.
+	MOVQ(field(amxM), reg.RCX)
+	MOVQ(c, reg.RSI)
+	MOVQ(field(amxD), reg.RDI)
+	rows := []reg.VecPhysical{reg.Z0, reg.Z1}
 	row := func(name string, scale func(v int)) {
 		Label(name)
-		for v, r := range x {
-			VMOVUPS(operand.Mem{Base: s, Disp: 64 * v}, r)
+		for v, r := range rows {
+			VMOVUPS(operand.Mem{Base: reg.RAX, Disp: 64 * v}, r)
 			scale(v)
-			VMOVUPS(r, operand.Mem{Base: c, Disp: 64 * v})
+			VMOVUPS(r, operand.Mem{Base: reg.RSI, Disp: 64 * v})
 		}
-		ADDQ(operand.U32(128), s)
-		ADDQ(ldc, c)
-		ADDQ(ldd, d)
-		DECQ(m)
-		JNZ(operand.LabelRef(name))
-		VZEROUPPER()
-		RET()
+		ADDQ(operand.U32(128), reg.RAX)
+		ADDQ(field(amxLdc), reg.RSI)
 	}
-	TESTQ(d, d)
-	JZ(operand.LabelRef("product"))
-	row("sum", func(v int) { VFMADD213PS(operand.Mem{Base: d, Disp: 64 * v}, alpha, x[v]) })
-	Label("product")
-	XORQ(ldd, ldd)
-	row("scale", func(v int) { VMULPS(alpha, x[v], x[v]) })
+	TESTQ(reg.RDI, reg.RDI)
+	JZ(ref("product"))
+	row("sum", func(v int) { VFMADD213PS(operand.Mem{Base: reg.RDI, Disp: 64 * v}, reg.Z2, rows[v]) })
+	ADDQ(field(amxLdd), reg.RDI)
+	DECQ(reg.RCX)
+	JNZ(ref("sum"))
+	ADDQ(reg.RDX, field(amxD))
+	JMP(ref("written"))
+	row("product", func(v int) { VMULPS(reg.Z2, rows[v], rows[v]) })
+	DECQ(reg.RCX)
+	JNZ(ref("product"))
+	Label("written")
+	ADDQ(operand.U32(128), c)
+
+	Label("next")
+	MOVQ(field(amxPanelBytes), reg.RAX)
+	ADDQ(reg.RAX, panel)
+	ADDQ(reg.RAX, ask)
+	MOVQ(field(amxSumsStep), reg.RAX)
+	ADDQ(reg.RAX, field(amxSums))
+	DECQ(field(amxPanels))
+	JNZ(ref("panel"))
+	encoded("TILERELEASE", 0xc4, 0xe2, 0x78, 0x49, 0xc0)
+	VZEROUPPER()
+	RET()
 }

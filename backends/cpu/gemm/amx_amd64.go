@@ -4,12 +4,12 @@
 
 package gemm
 
-// amx16 is a block of m rows by one panel; see amxBlock.
+// amx16 computes a K block of m rows by some panels; see amxArgs.
 //
 //go:noescape
-func amx16(config *[64]byte, m int, steps int, a *float32, lda int, b *float32, scratch *float32, c *float32, ldc int, d *float32, ldd int, alpha float32)
+func amx16(args *byte)
 
-// amx32 is a block of m rows by one panel; see amxBlock.
+// amx32 computes a K block of m rows by some panels; see amxArgs.
 //
 //go:noescape
-func amx32(config *[64]byte, m int, steps int, a *float32, lda int, b *float32, scratch *float32, c *float32, ldc int, d *float32, ldd int, alpha float32)
+func amx32(args *byte)

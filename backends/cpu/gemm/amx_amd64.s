@@ -4,23 +4,41 @@
 
 #include "textflag.h"
 
-// func amx16(config *[64]byte, m int, steps int, a *float32, lda int, b *float32, scratch *float32, c *float32, ldc int, d *float32, ldd int, alpha float32)
+// func amx16(args *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·amx16(SB), NOSPLIT, $0-92
-	MOVQ  config+0(FP), AX
+TEXT ·amx16(SB), NOSPLIT, $0-8
+	MOVQ         args+0(FP), R8
+	MOVQ         (R8), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00; // LDTILECFG (AX)
-	MOVQ  a+24(FP), SI
-	MOVQ  lda+32(FP), CX
-	SHLQ  $0x02, CX
-	MOVQ  b+40(FP), BX
-	MOVQ  $0x00000080, DX
+	MOVQ         56(R8), R9
+	MOVQ         24(R8), R12
+	MOVQ         32(R8), R10
+	VBROADCASTSS 144(R8), Z2
+	MOVQ         $0x00000080, DX
+
+panel:
+	CMPQ 120(R8), $0x00
+	JEQ  more
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0; // TILEZERO T0
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8; // TILEZERO T1
-	MOVQ  steps+16(FP), AX
+	JMP  start
+
+more:
+	MOVQ 40(R8), AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x44; BYTE $0x10; BYTE $0x00; // TILELOADD 0(r0)(r2*1), T0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x10; BYTE $0x40; // TILELOADD 64(r0)(r2*1), T1
+
+start:
+	MOVQ  $0x00000040, CX
+	MOVQ  8(R8), SI
+	MOVQ  R12, BX
+	MOVQ  88(R8), AX
 	TESTQ AX, AX
 	JZ    out
 
 loop:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x74; BYTE $0x13; BYTE $0x00; // TILELOADD 0(r3)(r2*1), T6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x64; BYTE $0x0e; BYTE $0x00; // TILELOADD 0(r6)(r1*1), T4
 	PREFETCHT0 4096(BX)
 	PREFETCHT0 4160(BX)
 	PREFETCHT0 4224(BX)
@@ -29,6 +47,8 @@ loop:
 	PREFETCHT0 4416(BX)
 	PREFETCHT0 4480(BX)
 	PREFETCHT0 4544(BX)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4; // TDPBF16PS T6, T4, T0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x7c; BYTE $0x13; BYTE $0x40; // TILELOADD 64(r3)(r2*1), T7
 	PREFETCHT0 4608(BX)
 	PREFETCHT0 4672(BX)
 	PREFETCHT0 4736(BX)
@@ -37,6 +57,7 @@ loop:
 	PREFETCHT0 4928(BX)
 	PREFETCHT0 4992(BX)
 	PREFETCHT0 5056(BX)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc; // TDPBF16PS T7, T4, T1
 	PREFETCHT0 5120(BX)
 	PREFETCHT0 5184(BX)
 	PREFETCHT0 5248(BX)
@@ -53,151 +74,243 @@ loop:
 	PREFETCHT0 5952(BX)
 	PREFETCHT0 6016(BX)
 	PREFETCHT0 6080(BX)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x74; BYTE $0x13; BYTE $0x00; // TILELOADD 0(r3)(r2*1), T6
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x64; BYTE $0x0e; BYTE $0x00; // TILELOADD 0(r6)(r1*1), T4
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4; // TDPBF16PS T6, T4, T0
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x7c; BYTE $0x13; BYTE $0x40; // TILELOADD 64(r3)(r2*1), T7
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc; // TDPBF16PS T7, T4, T1
-	ADDQ       $0x40, SI
+	ADDQ       $0x00000400, SI
 	ADDQ       $0x00000800, BX
 	DECQ       AX
 	JNZ        loop
 
 out:
-	MOVQ         scratch+48(FP), BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x44; BYTE $0x13; BYTE $0x00; // TILESTORED T0, 0(r3)(r2*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x13; BYTE $0x40; // TILESTORED T1, 64(r3)(r2*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0; // TILERELEASE
-	MOVQ         scratch+48(FP), AX
-	MOVQ         m+8(FP), CX
-	MOVQ         c+56(FP), DX
-	MOVQ         ldc+64(FP), BX
-	MOVQ         d+72(FP), SI
-	MOVQ         ldd+80(FP), DI
-	SHLQ         $0x02, BX
-	SHLQ         $0x02, DI
-	VBROADCASTSS alpha+88(FP), Z0
-	TESTQ        SI, SI
-	JZ           product
+	CMPQ 136(R8), $0x00
+	JEQ  scratch
+	MOVQ 72(R8), DI
+	MOVQ R9, AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x44; BYTE $0x38; BYTE $0x00; // TILESTORED T0, 0(r0)(r7*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x38; BYTE $0x40; // TILESTORED T1, 64(r0)(r7*1)
+	JMP  written
+
+scratch:
+	MOVQ  40(R8), AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x44; BYTE $0x10; BYTE $0x00; // TILESTORED T0, 0(r0)(r2*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x10; BYTE $0x40; // TILESTORED T1, 64(r0)(r2*1)
+	CMPQ  128(R8), $0x00
+	JEQ   next
+	MOVQ  112(R8), CX
+	MOVQ  R9, SI
+	MOVQ  64(R8), DI
+	TESTQ DI, DI
+	JZ    product
 
 sum:
-	VMOVUPS     (AX), Z1
-	VFMADD213PS (SI), Z0, Z1
-	VMOVUPS     Z1, (DX)
+	VMOVUPS     (AX), Z0
+	VFMADD213PS (DI), Z2, Z0
+	VMOVUPS     Z0, (SI)
 	VMOVUPS     64(AX), Z1
-	VFMADD213PS 64(SI), Z0, Z1
-	VMOVUPS     Z1, 64(DX)
+	VFMADD213PS 64(DI), Z2, Z1
+	VMOVUPS     Z1, 64(SI)
 	ADDQ        $0x00000080, AX
-	ADDQ        BX, DX
-	ADDQ        DI, SI
+	ADDQ        72(R8), SI
+	ADDQ        80(R8), DI
 	DECQ        CX
 	JNZ         sum
-	VZEROUPPER
-	RET
+	ADDQ        DX, 64(R8)
+	JMP         written
 
 product:
-	XORQ DI, DI
-
-scale:
-	VMOVUPS (AX), Z1
-	VMULPS  Z0, Z1, Z1
-	VMOVUPS Z1, (DX)
+	VMOVUPS (AX), Z0
+	VMULPS  Z2, Z0, Z0
+	VMOVUPS Z0, (SI)
 	VMOVUPS 64(AX), Z1
-	VMULPS  Z0, Z1, Z1
-	VMOVUPS Z1, 64(DX)
+	VMULPS  Z2, Z1, Z1
+	VMOVUPS Z1, 64(SI)
 	ADDQ    $0x00000080, AX
-	ADDQ    BX, DX
-	ADDQ    DI, SI
+	ADDQ    72(R8), SI
 	DECQ    CX
-	JNZ     scale
+	JNZ     product
+
+written:
+	ADDQ $0x00000080, R9
+
+next:
+	MOVQ 96(R8), AX
+	ADDQ AX, R12
+	ADDQ AX, R10
+	MOVQ 48(R8), AX
+	ADDQ AX, 40(R8)
+	DECQ 104(R8)
+	JNZ  panel
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0; // TILERELEASE
 	VZEROUPPER
 	RET
 
-// func amx32(config *[64]byte, m int, steps int, a *float32, lda int, b *float32, scratch *float32, c *float32, ldc int, d *float32, ldd int, alpha float32)
-// Requires: AVX, AVX512F
-TEXT ·amx32(SB), NOSPLIT, $0-92
-	MOVQ  config+0(FP), AX
+// func amx32(args *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·amx32(SB), NOSPLIT, $0-8
+	MOVQ         args+0(FP), R8
+	MOVQ         (R8), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00; // LDTILECFG (AX)
-	MOVQ  a+24(FP), SI
-	MOVQ  lda+32(FP), CX
-	SHLQ  $0x02, CX
-	MOVQ  b+40(FP), BX
-	MOVQ  $0x00000080, DX
-	MOVQ  CX, DI
-	SHLQ  $0x04, DI
-	ADDQ  SI, DI
+	MOVQ         56(R8), R9
+	MOVQ         24(R8), R12
+	MOVQ         32(R8), R10
+	VBROADCASTSS 144(R8), Z2
+	MOVQ         $0x00000080, DX
+
+panel:
+	CMPQ 120(R8), $0x00
+	JEQ  more
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0; // TILEZERO T0
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8; // TILEZERO T1
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd0; // TILEZERO T2
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd8; // TILEZERO T3
-	MOVQ  steps+16(FP), AX
+	JMP  start
+
+more:
+	MOVQ 40(R8), AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x44; BYTE $0x10; BYTE $0x00; // TILELOADD 0(r0)(r2*1), T0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x10; BYTE $0x40; // TILELOADD 64(r0)(r2*1), T1
+	LEAQ 2048(AX), SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x54; BYTE $0x16; BYTE $0x00; // TILELOADD 0(r6)(r2*1), T2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x5c; BYTE $0x16; BYTE $0x40; // TILELOADD 64(r6)(r2*1), T3
+
+start:
+	MOVQ $0x00000040, CX
+	MOVQ 8(R8), SI
+	MOVQ R12, BX
+	MOVQ 16(R8), DI
+	ADDQ SI, DI
+	MOVQ R10, R13
+	MOVQ DX, R11
+	CMPQ 128(R8), $0x00
+	JEQ  asking
+	MOVQ R9, R13
+	MOVQ 72(R8), R11
+
+asking:
+	MOVQ  88(R8), AX
 	TESTQ AX, AX
 	JZ    out
 
 loop:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x74; BYTE $0x13; BYTE $0x00; // TILELOADD 0(r3)(r2*1), T6
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x64; BYTE $0x0e; BYTE $0x00; // TILELOADD 0(r6)(r1*1), T4
+	PREFETCHT0 2048(BX)
+	PREFETCHT0 2112(BX)
+	PREFETCHT0 2176(BX)
+	PREFETCHT0 2240(BX)
+	PREFETCHT0 2304(BX)
+	PREFETCHT0 2368(BX)
+	PREFETCHT0 2432(BX)
+	PREFETCHT0 2496(BX)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4; // TDPBF16PS T6, T4, T0
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x7c; BYTE $0x13; BYTE $0x40; // TILELOADD 64(r3)(r2*1), T7
+	PREFETCHT0 2560(BX)
+	PREFETCHT0 2624(BX)
+	PREFETCHT0 2688(BX)
+	PREFETCHT0 2752(BX)
+	PREFETCHT0 2816(BX)
+	PREFETCHT0 2880(BX)
+	PREFETCHT0 2944(BX)
+	PREFETCHT0 3008(BX)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc; // TDPBF16PS T7, T4, T1
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x6c; BYTE $0x0f; BYTE $0x00; // TILELOADD 0(r7)(r1*1), T5
+	PREFETCHT0 3072(BX)
+	PREFETCHT0 3136(BX)
+	PREFETCHT0 3200(BX)
+	PREFETCHT0 3264(BX)
+	PREFETCHT0 3328(BX)
+	PREFETCHT0 3392(BX)
+	PREFETCHT0 3456(BX)
+	PREFETCHT0 3520(BX)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5; // TDPBF16PS T6, T5, T2
+	PREFETCHT1 (R13)
+	PREFETCHT1 64(R13)
+	PREFETCHT1 (R13)(R11*1)
+	PREFETCHT1 64(R13)(R11*1)
+	PREFETCHT1 (R13)(R11*2)
+	PREFETCHT1 64(R13)(R11*2)
+	PREFETCHT0 3584(BX)
+	PREFETCHT0 3648(BX)
+	PREFETCHT0 3712(BX)
+	PREFETCHT0 3776(BX)
+	PREFETCHT0 3840(BX)
+	PREFETCHT0 3904(BX)
+	PREFETCHT0 3968(BX)
+	PREFETCHT0 4032(BX)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd; // TDPBF16PS T7, T5, T3
-	ADDQ $0x40, DI
-	ADDQ $0x40, SI
-	ADDQ $0x00000800, BX
-	DECQ AX
-	JNZ  loop
+	ADDQ       $0x00000400, DI
+	LEAQ       (R13)(R11*2), R13
+	ADDQ       R11, R13
+	ADDQ       $0x00000400, SI
+	ADDQ       $0x00000800, BX
+	DECQ       AX
+	JNZ        loop
 
 out:
-	MOVQ         scratch+48(FP), BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x44; BYTE $0x13; BYTE $0x00; // TILESTORED T0, 0(r3)(r2*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x13; BYTE $0x40; // TILESTORED T1, 64(r3)(r2*1)
-	ADDQ         $0x00000800, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x54; BYTE $0x13; BYTE $0x00; // TILESTORED T2, 0(r3)(r2*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x5c; BYTE $0x13; BYTE $0x40; // TILESTORED T3, 64(r3)(r2*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0; // TILERELEASE
-	MOVQ         scratch+48(FP), AX
-	MOVQ         m+8(FP), CX
-	MOVQ         c+56(FP), DX
-	MOVQ         ldc+64(FP), BX
-	MOVQ         d+72(FP), SI
-	MOVQ         ldd+80(FP), DI
-	SHLQ         $0x02, BX
-	SHLQ         $0x02, DI
-	VBROADCASTSS alpha+88(FP), Z0
-	TESTQ        SI, SI
-	JZ           product
+	CMPQ 136(R8), $0x00
+	JEQ  scratch
+	MOVQ 72(R8), DI
+	MOVQ R9, AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x44; BYTE $0x38; BYTE $0x00; // TILESTORED T0, 0(r0)(r7*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x38; BYTE $0x40; // TILESTORED T1, 64(r0)(r7*1)
+	MOVQ DI, SI
+	SHLQ $0x04, SI
+	ADDQ AX, SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x54; BYTE $0x3e; BYTE $0x00; // TILESTORED T2, 0(r6)(r7*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x5c; BYTE $0x3e; BYTE $0x40; // TILESTORED T3, 64(r6)(r7*1)
+	JMP  written
+
+scratch:
+	MOVQ  40(R8), AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x44; BYTE $0x10; BYTE $0x00; // TILESTORED T0, 0(r0)(r2*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x10; BYTE $0x40; // TILESTORED T1, 64(r0)(r2*1)
+	LEAQ  2048(AX), SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x54; BYTE $0x16; BYTE $0x00; // TILESTORED T2, 0(r6)(r2*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x5c; BYTE $0x16; BYTE $0x40; // TILESTORED T3, 64(r6)(r2*1)
+	CMPQ  128(R8), $0x00
+	JEQ   next
+	MOVQ  112(R8), CX
+	MOVQ  R9, SI
+	MOVQ  64(R8), DI
+	TESTQ DI, DI
+	JZ    product
 
 sum:
-	VMOVUPS     (AX), Z1
-	VFMADD213PS (SI), Z0, Z1
-	VMOVUPS     Z1, (DX)
+	VMOVUPS     (AX), Z0
+	VFMADD213PS (DI), Z2, Z0
+	VMOVUPS     Z0, (SI)
 	VMOVUPS     64(AX), Z1
-	VFMADD213PS 64(SI), Z0, Z1
-	VMOVUPS     Z1, 64(DX)
+	VFMADD213PS 64(DI), Z2, Z1
+	VMOVUPS     Z1, 64(SI)
 	ADDQ        $0x00000080, AX
-	ADDQ        BX, DX
-	ADDQ        DI, SI
+	ADDQ        72(R8), SI
+	ADDQ        80(R8), DI
 	DECQ        CX
 	JNZ         sum
-	VZEROUPPER
-	RET
+	ADDQ        DX, 64(R8)
+	JMP         written
 
 product:
-	XORQ DI, DI
-
-scale:
-	VMOVUPS (AX), Z1
-	VMULPS  Z0, Z1, Z1
-	VMOVUPS Z1, (DX)
+	VMOVUPS (AX), Z0
+	VMULPS  Z2, Z0, Z0
+	VMOVUPS Z0, (SI)
 	VMOVUPS 64(AX), Z1
-	VMULPS  Z0, Z1, Z1
-	VMOVUPS Z1, 64(DX)
+	VMULPS  Z2, Z1, Z1
+	VMOVUPS Z1, 64(SI)
 	ADDQ    $0x00000080, AX
-	ADDQ    BX, DX
-	ADDQ    DI, SI
+	ADDQ    72(R8), SI
 	DECQ    CX
-	JNZ     scale
+	JNZ     product
+
+written:
+	ADDQ $0x00000080, R9
+
+next:
+	MOVQ 96(R8), AX
+	ADDQ AX, R12
+	ADDQ AX, R10
+	MOVQ 48(R8), AX
+	ADDQ AX, 40(R8)
+	DECQ 104(R8)
+	JNZ  panel
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0; // TILERELEASE
 	VZEROUPPER
 	RET

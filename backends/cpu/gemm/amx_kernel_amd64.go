@@ -20,12 +20,11 @@ var amxConfigs = func() (all [amxRows + 1][64]byte) {
 	return all
 }()
 
-// amxKernel computes a block of m rows by one panel as kernel does, k a multiple
-// of 16 pairs; sums is scratch.
-func amxKernel(m, k int, a []float32, lda int, b, sums, c []float32, ldc int, d []float32, ldd int, alpha float32) {
-	f := amx16
-	if m > 16 {
-		f = amx32
+func amxKernel(x *amxArgs) {
+	x.config = &amxConfigs[x.m]
+	if x.m > amxHalf {
+		amx32((*byte)(unsafe.Pointer(x)))
+	} else {
+		amx16((*byte)(unsafe.Pointer(x)))
 	}
-	f(&amxConfigs[m], m, k/16, unsafe.SliceData(a), lda, unsafe.SliceData(b), unsafe.SliceData(sums), unsafe.SliceData(c), ldc, unsafe.SliceData(d), ldd, alpha)
 }

@@ -95,6 +95,7 @@ func TestFormatSizes(t *testing.T) {
 			}
 			testFormat(t, p, ws, r, f, 100, 550, 1030, SiLU, 3, true)
 		}
+		testFormat(t, p, ws, r, BF16, 260, 544, 300, None, 0, false)
 	})
 }
 
