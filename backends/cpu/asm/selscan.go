@@ -22,9 +22,18 @@ func selscanKernels() {
 // relative error 2.1e-8.
 var exp2Poly = []float64{1, 0.6931472420692444, 0.24022652208805084, 0.055503103882074356, 0.009617692790925503, 0.0013406643411144614, 0.00015594672004226595}
 
-// exp2Of is 2^x: 0 below -150, +Inf from 128, NaN for NaN. The bounds keep the
-// reduced argument away from Inf-Inf.
+// exp2Of is 2^x: 0 below -150, +Inf from 128, NaN for NaN. AVX-512 gives what is
+// left of x beside its nearest integer in one operation, 0 for infinities, and
+// scales by any power; elsewhere bounds keep the reduced argument away from Inf-Inf.
 func exp2Of(s *simd, x operand.Op) reg.VecVirtual {
+	if s.wide {
+		r := s.reg()
+		if !s.dry {
+			VREDUCEPS(operand.U8(8), x, r)
+		}
+		p := s.poly(r, exp2Poly...)
+		return s.scale(p, s.sub(x, r))
+	}
 	r := s.minB(s.f(129), s.maxB(s.f(-151), x))
 	n := s.nearest(r)
 	return s.scale(s.poly(s.sub(r, n), exp2Poly...), n)

@@ -12,7 +12,7 @@ import (
 // the bulk of the work.
 func BenchmarkScan(b *testing.B) {
 	for _, workers := range []int{1, 2} {
-		for _, s := range []Shape{{1, 1, 1536, 16}, {1, 2, 1536, 16}, {1, 3, 1536, 16}, {1, 4, 1536, 16}, {64, 1, 1536, 16}, {1, 512, 1536, 16}, {1, 2048, 1536, 16}} {
+		for _, s := range []Shape{{1, 1, 1536, 16}, {1, 2, 1536, 16}, {1, 3, 1536, 16}, {1, 4, 1536, 16}, {64, 1, 1536, 16}, {1, 512, 1536, 16}, {1, 2048, 1536, 16}, {1, 16, 256, 16}, {100, 16, 256, 16}} {
 			b.Run(fmt.Sprintf("workers=%d/B=%d/L=%d", workers, s.B, s.L), func(b *testing.B) {
 				p := newProblem(rand.New(rand.NewPCG(1, 1)), s, options{softplus: true, bias: true, skip: true, z: true, h0: true, ht: true, alias: true})
 				pl := pool.New(workers)

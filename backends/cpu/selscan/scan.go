@@ -10,14 +10,15 @@ import (
 // log2e turns decays into base-2 exponents once per call or step.
 const log2e = math.Log2E
 
-// scan carries w channels from d of batch row b through the length.
-func (c *call) scan(m []float32, b, d, w int) {
+// scan carries w channels from d of batch row b through the length. loaded tells
+// that the worker's last task had the same channels, whose panel of A is there.
+func (c *call) scan(m []float32, b, d, w int, loaded bool) {
 	N := c.N
 	direct := c.L <= stepMax && c.LogDecay.Data == nil && N > 0
 	if !direct {
-		c.loadPanels(m, b, d, w)
+		c.loadPanels(m, b, d, w, loaded)
 	}
-	dt, u, y, z := m[c.dt:], m[c.u:], m[c.y:], m[c.z:]
+	dt, u, y := m[c.dt:], m[c.u:], m[c.y:]
 	skip := m[c.skip : c.skip+width]
 	if c.Skip != nil {
 		copy(skip, c.Skip[d:d+w])
@@ -33,12 +34,13 @@ func (c *call) scan(m []float32, b, d, w int) {
 		} else {
 			c.scanPanels(m, b, t, d, T, w)
 		}
-		if c.Z.Data != nil {
-			stage(z, &c.Z, b, t, d, T, w)
-			vec.SiLUMul(y[:T*width], y[:T*width], z[:T*width])
-		}
 		for s := range T {
-			copy(c.Y.Data[b*c.Y.StrideB+(t+s)*c.Y.StrideL+d:][:w], y[s*width:])
+			out := c.Y.Data[b*c.Y.StrideB+(t+s)*c.Y.StrideL+d:][:w]
+			if c.Z.Data != nil {
+				vec.SiLUMul(out, y[s*width:s*width+w], c.Z.Data[b*c.Z.StrideB+(t+s)*c.Z.StrideL+d:][:w])
+			} else {
+				copy(out, y[s*width:])
+			}
 		}
 	}
 	if !direct && c.HT != nil {
@@ -86,18 +88,21 @@ func (c *call) stageDt(dt []float32, b, t, d, T, w int) {
 }
 
 // loadPanels lays A*log2(e) and the initial state out as [w/16][N][16].
-func (c *call) loadPanels(m []float32, b, d, w int) {
+func (c *call) loadPanels(m []float32, b, d, w int, loaded bool) {
 	N := c.N
 	a, state := m[c.a:c.a+width*N], m[c.state:c.state+width*N]
 	clear(state)
 	for j := 0; j < w; j += lanes {
 		rows := min(lanes, w-j)
-		if c.LogDecay.Data == nil {
+		if c.LogDecay.Data == nil && !loaded {
 			vec.Transpose2D(a[j*N:], lanes, c.A[(d+j)*N:], N, rows, N)
 		}
 		if c.H0 != nil {
 			vec.Transpose2D(state[j*N:], lanes, c.H0[(b*c.D+d+j)*N:], N, rows, N)
 		}
+	}
+	if loaded {
+		return
 	}
 	vec.MulS(a, a, log2e)
 	ones := m[c.ones : c.ones+width]

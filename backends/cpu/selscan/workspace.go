@@ -11,7 +11,7 @@ import (
 const (
 	lanes = 16  // channels side by side in a vector
 	width = 128 // channels of a task: rows of 512 bytes, enough for memory to stream
-	steps = 16  // steps staged at a time: four [16,128] buffers fit L1
+	steps = 16  // steps staged at a time: three [16,128] buffers fit L1
 )
 
 // stepMax is the longest L for which walking the states in place, lanes along
@@ -25,7 +25,7 @@ type Shape struct{ B, L, D, N int }
 func (a *Args) Shape() Shape { return Shape{a.B, a.L, a.D, a.N} }
 
 // layout of one worker's memory, in float32 elements.
-type layout struct{ a, state, dt, u, y, z, logs, ones, skip, total int }
+type layout struct{ a, state, dt, u, y, logs, ones, skip, total int }
 
 func newLayout(s Shape) layout {
 	var l layout
@@ -39,7 +39,6 @@ func newLayout(s Shape) layout {
 	l.dt = next(steps * width)
 	l.u = next(steps * width)
 	l.y = next(steps * width)
-	l.z = next(steps * width)
 	l.logs = next(steps * lanes * s.N)
 	l.ones = next(width)
 	l.skip = next(width)
@@ -52,6 +51,7 @@ type Workspace struct {
 	workers int
 	size    int
 	mem     []float32
+	panel   []int // per worker, the first channel of the panel of A that is loaded, plus 1
 	call    call
 }
 
@@ -62,7 +62,7 @@ func NewWorkspace(workers int, shapes ...Shape) *Workspace {
 	for _, s := range shapes {
 		w.size = max(w.size, newLayout(s).total)
 	}
-	w.mem = make([]float32, w.workers*w.size+16)
+	w.mem, w.panel = make([]float32, w.workers*w.size+16), make([]int, w.workers)
 	if off := uintptr(unsafe.Pointer(&w.mem[0])) / 4 % 16; off != 0 {
 		w.mem = w.mem[16-off:]
 	}
@@ -110,6 +110,7 @@ func Run(p *pool.Pool, a *Args, ws *Workspace) error {
 		return nil
 	}
 	ws.call = call{Args: a, layout: lay, ws: ws, isa: isa.Current(), blocks: (a.D + width - 1) / width}
+	clear(ws.panel)
 	c := &ws.call
 	n := a.B * c.blocks
 	if p == nil || n == 1 {
@@ -126,6 +127,10 @@ func Run(p *pool.Pool, a *Args, ws *Workspace) error {
 // Do runs one channel block of one batch row.
 func (c *call) Do(worker, i int) {
 	m := c.ws.mem[worker*c.ws.size : (worker+1)*c.ws.size]
-	b, d := i/c.blocks, i%c.blocks*width
-	c.scan(m, b, d, min(width, c.D-d))
+	// The rows of a batch follow one another, so that they find what their
+	// channels need in place.
+	b, d := i%c.B, i/c.B*width
+	loaded := c.ws.panel[worker] == d+1
+	c.ws.panel[worker] = d + 1
+	c.scan(m, b, d, min(width, c.D-d), loaded)
 }
