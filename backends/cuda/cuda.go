@@ -14,8 +14,7 @@
 // Models compute in their own types. Options of the target: compute=bf16 keeps what a float model has between its
 // inputs, outputs and states as bfloat16 and multiplies on tensor cores; compute=tf32 rounds the operands of float products to 10
 // bits; the default, f32, does neither. blas=off takes our own matrix products, graphs=off launches every time,
-// overlap=off lets no kernel start before the one before it has ended, device=N picks a device. ssd=roles takes the faster
-// SSD kernel for sm_90a of kernels/ssd_tma.cuh, which has been checked on a GPU by bench/gpu but not yet as this package launches it.
+// overlap=off lets no kernel start before the one before it has ended, device=N picks a device.
 //
 // Files: kernel.go (the row), mem.go and params.go (memory, arguments), bind.go, place.go and views.go (from graph to
 // program), session.go and state.go (running it), device.go (code and weights), kernels_*.go (the rows, by family).
@@ -75,7 +74,6 @@ type settings struct {
 	compute      string
 	blas, graphs bool
 	overlap      bool
-	roles        bool // ssd=roles
 	device       int
 }
 
@@ -93,11 +91,6 @@ func readSettings(t backends.Target) (settings, error) {
 				return s, fmt.Errorf("option %s=%s: expected on or off", k, v)
 			}
 			*map[string]*bool{"blas": &s.blas, "graphs": &s.graphs, "overlap": &s.overlap}[k] = v == "on"
-		case "ssd":
-			if v != "auto" && v != "roles" {
-				return s, fmt.Errorf("option ssd=%s: expected auto or roles", v)
-			}
-			s.roles = v == "roles"
 		case "device":
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 0 {
@@ -105,7 +98,7 @@ func readSettings(t backends.Target) (settings, error) {
 			}
 			s.device = n
 		default:
-			return s, fmt.Errorf("option %s=%s: the cuda backend knows compute, blas, graphs, overlap, ssd and device", k, v)
+			return s, fmt.Errorf("option %s=%s: the cuda backend knows compute, blas, graphs, overlap and device", k, v)
 		}
 	}
 	return s, nil

@@ -128,15 +128,32 @@ func lowerNorm(b *Bind, n *graph.Node) error {
 		}
 	}
 	p := (&params{}).tensor(x).tensor(z).tensor(weight).tensor(bias).tensor(b.Out(0)).i64(rows, cols, ldx, ldz, width, mean, after).f32(n.Attrs.Float("epsilon", 1e-5)).i32(fours)
+	many := rows*(width/cols) > 4*b.dev().Info.Multiprocessors
+	if name, half := half16[x.DType]; half && fours == 1 && many && mean == 0 && after == 0 && bias == nil && eights(x, z, b.Out(0), cols, ldx, ldz) {
+		return b.Launch("norm", "norm_eights_"+name, rows*(width/cols), alignUp(ceilDiv(cols/8, 4), 32), 128, p)
+	}
 	threads := rowThreads(cols)
 	if fours == 1 { // two quadruples a thread when there are few rows, four when the rows fill the device
 		per := 2
-		if rows*(width/cols) > 4*b.dev().Info.Multiprocessors {
+		if many {
 			per = 4
 		}
 		threads = min(alignUp(ceilDiv(cols/4, per), 32), 512)
 	}
 	return b.Launch("norm", "norm_rows", rows*(width/cols), threads, (32+cols)*4, p)
+}
+
+// eights says whether norm_eights serves: one 16-bit type, and every row begins on 16 bytes.
+func eights(x, z, y *Mem, cols, ldx, ldz int) bool {
+	if cols%8 != 0 || ldx%8 != 0 || ldz%8 != 0 || cols > 8*4*256 {
+		return false
+	}
+	for _, m := range []*Mem{x, z, y} {
+		if m != nil && (m.DType != x.DType || !m.aligned(16)) {
+			return false
+		}
+	}
+	return true
 }
 
 // rowThreads is the block for rows of n elements.

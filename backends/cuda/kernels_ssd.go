@@ -52,7 +52,7 @@ func (b *Bind) ssdTensor(n *graph.Node, s *ssdArgs) (ok bool, err error) {
 	if dt.DType != t && dt.DType != tensor.Float32 {
 		return false, nil
 	}
-	name, size := map[tensor.DType]string{tensor.BFloat16: "bf16", tensor.Float16: "f16"}[t], 128
+	name, size := half16[t], 128
 	if s.N <= 64 {
 		size = 64
 	}
@@ -78,7 +78,7 @@ func (b *Bind) ssdTensor(n *graph.Node, s *ssdArgs) (ok bool, err error) {
 		b.Do("fill", nil, func(s *session) error { return s.stream.Set(ready.addr(), 0, 4*blocks*ssdHeads) })
 	}
 	switch d := b.dev().Device; {
-	case wgmma && z == nil && b.set().roles: // warpgroups in roles, bulk copies: kernels/ssd_tma.cuh
+	case wgmma && z == nil: // warpgroups in roles, bulk copies: kernels/ssd_tma.cuh
 		p := (&params{}).boxes(d, x, s.B, s.L, s.H, s.P).boxes(d, s.y, s.B, s.L, s.H, s.P).boxes(d, bm, s.B, s.L, s.G, s.N).boxes(d, cm, s.B, s.L, s.G, s.N)
 		p = fields(p).ptr(hand).ptr(ready)
 		p.b = append(p.b, make([]byte, -len(p.b)&63)...) // descriptors align their struct to 64 bytes

@@ -30,6 +30,9 @@ func ssmKernels() []*Kernel {
 	}
 }
 
+// half16 names the 16-bit types as kernels do.
+var half16 = map[tensor.DType]string{tensor.BFloat16: "bf16", tensor.Float16: "f16"}
+
 // outPart is a range of channels that goes to a tensor of its own.
 type outPart struct {
 	m            *Mem
@@ -143,7 +146,14 @@ func lowerConv(b *Bind, n *graph.Node) error {
 	for _, part := range parts {
 		fours = fours && part.first%4 == 0 && part.count%4 == 0 && part.m.aligned(16)
 	}
-	if fours {
+	name, half := half16[x.DType]
+	eights := fours && half && C%8 == 0 && x.Strides[0]%8 == 0 && x.Strides[1]%8 == 0 && x.aligned(16)
+	for _, part := range parts {
+		eights = eights && part.first%8 == 0 && part.count%8 == 0 && part.m.DType == x.DType
+	}
+	if eights {
+		err = b.Launch("conv", "conv_4x8_"+name, ceilDiv(B*ceilDiv(L, 32)*C/8, 128), 128, 0, args())
+	} else if fours {
 		err = b.Launch("conv", "conv_4x4", ceilDiv(C/4, 128)*ceilDiv(L, 16)*B, 128, 0, args())
 	} else if K >= 2 && K <= 4 {
 		err = b.Launch("conv", fmt.Sprint("conv_", K), ceilDiv(C, 256)*ceilDiv(L, 16)*B, 256, 0, args())

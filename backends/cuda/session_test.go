@@ -132,6 +132,33 @@ func TestSSDTensorCores(t *testing.T) {
 	}
 }
 
+// TestEights: prompts of 16-bit channels in eights take the wide convolution and the wide norms, tails and states too.
+func TestEights(t *testing.T) {
+	for d, limit := range map[tensor.DType]float64{tensor.BFloat16: 4e-3, tensor.Float16: 5e-4} {
+		for _, L := range []int{2, 3, 32, 70, 101} {
+			t.Run(fmt.Sprintf("conv/%v/%d", d, L), func(t *testing.T) {
+				in := []*tensor.Tensor{random(1, d, 2, L, 40), random(2, d, 40, 4), random(3, d, 40), random(4, d, 2, 40, 3)}
+				got, _ := runNode(t, ssmOp("CausalConv"), graph.Attrs{"activation": "silu"}, in, 2, nil, never)
+				if !(got <= limit) {
+					t.Errorf("distance %.2e, at most %.0e", got, limit)
+				}
+			})
+		}
+		for _, cols := range []int{8, 72, 2568} {
+			t.Run(fmt.Sprintf("norm/%v/%d", d, cols), func(t *testing.T) {
+				in := []*tensor.Tensor{random(1, d, 9, 70, cols), random(2, d, 9, 70, cols), random(3, d, cols)}
+				got, _ := runNode(t, ssmOp("GatedRMSNorm"), nil, in, 1, nil, never)
+				if !(got <= limit) {
+					t.Errorf("gated: distance %.2e, at most %.0e", got, limit)
+				}
+				if got, _ = runNode(t, onnxOp("RMSNormalization", 23), nil, []*tensor.Tensor{in[0], in[2]}, 1, nil, never); !(got <= limit) {
+					t.Errorf("distance %.2e, at most %.0e", got, limit)
+				}
+			})
+		}
+	}
+}
+
 // stepGraph is a decode step: a convolution with its state, a chain, a projection.
 func stepGraph(t testing.TB) (*graph.Graph, []backends.StatePair) {
 	g := graph.New("step")

@@ -82,7 +82,7 @@ SSDC_KERNEL(attention, Attention, 128) {
     }
   }
   if (query >= p.queries) return;
-  const float scale = sum == 0.f ? __int_as_float(0x7fc00000) : 1.f / sum;  // nothing seen: NaN, as softmax gives
+  const float scale = sum == 0.f ? 0.f : 1.f / sum;  // nothing seen: zeros
 #pragma unroll
   for (int i = 0; i < 32; i++) {
     const int e = i * 8 + lane;

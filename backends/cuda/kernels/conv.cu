@@ -106,8 +106,77 @@ __device__ __forceinline__ void convolve_fours(const Conv &p) {
   }
 }
 
+// K = 4, 16-bit x and y, channels in eights: a thread takes eight neighbours over kSpan positions, so that every access is of 16
+// bytes; the next four positions are under way while four are computed. A slot of the window is a position modulo 4.
+constexpr int kSpan = 32;
+
+template <class T> __device__ __forceinline__ void widen(uint4 raw, float (&v)[8]) {
+  const unsigned words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const float2 two = unpack(T(), words[i]);
+    v[2 * i] = two.x, v[2 * i + 1] = two.y;
+  }
+}
+
+template <class T> __device__ __forceinline__ void convolve_eights(const Conv &p) {
+  const int64 eights = p.channels / 8, spans = (p.length + kSpan - 1) / kSpan, at = (int64)blockIdx.x * 128 + threadIdx.x;
+  const int64 c = at % eights * 8, t0 = at / eights % spans * kSpan, b = at / (eights * spans);
+  if (b >= p.batch) return;
+  float w[4][8], bias[8], window[4][8];  // w: [tap][channel]
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    const float4 v = loadf4(p.weight.data, p.weight.type, (c + i) * 4);
+    w[0][i] = v.x, w[1][i] = v.y, w[2][i] = v.z, w[3][i] = v.w;
+    bias[i] = p.bias.data ? loadf(p.bias, c + i) : 0.f;
+  }
+  const Part *part = &p.parts[0];
+  for (int k = 1; k < p.n_parts; k++)
+    if (c >= p.parts[k].first) part = &p.parts[k];
+  const int64 step = p.x.per_step / 8, count = part->count / 8;
+  const uint4 *x = reinterpret_cast<const uint4 *>(static_cast<const T *>(p.x.data) + b * p.x.per_batch + t0 * p.x.per_step + c);
+  uint4 *y = reinterpret_cast<uint4 *>(static_cast<T *>(part->data) + (b * p.length + t0) * part->count + c - part->first);
+#pragma unroll
+  for (int j = 1; j < 4; j++) {
+    if (t0) widen<T>(*(x - (4 - j) * step), window[j]);
+    else {
+#pragma unroll
+      for (int i = 0; i < 8; i++) window[j][i] = before(p, b, j - 4, c + i);
+    }
+  }
+  const int n = (int)(p.length - t0 < kSpan ? p.length - t0 : kSpan);
+  uint4 now[4], next[4];
+#pragma unroll
+  for (int j = 0; j < 4; j++)
+    if (j < n) now[j] = x[j * step];
+  for (int t = 0; t < n; t += 4) {
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+      if (t + 4 + j < n) next[j] = x[(t + 4 + j) * step];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      if (t + j >= n) break;
+      widen<T>(now[j], window[j]);
+      unsigned out[4];
+#pragma unroll
+      for (int i = 0; i < 8; i += 2) {
+        float a = bias[i], d = bias[i + 1];
+#pragma unroll
+        for (int k = 0; k < 4; k++) a += w[k][i] * window[(j + 1 + k) % 4][i], d += w[k][i + 1] * window[(j + 1 + k) % 4][i + 1];
+        if (p.silu) a = silu_fast(a), d = silu_fast(d);
+        out[i / 2] = pack(T(), a, d);
+      }
+      y[(t + j) * count] = make_uint4(out[0], out[1], out[2], out[3]);
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) now[j] = next[j];
+  }
+}
+
 }  // namespace
 
+SSDC_KERNEL(conv_4x8_bf16, Conv, 128) { convolve_eights<__nv_bfloat16>(p); }
+SSDC_KERNEL(conv_4x8_f16, Conv, 128) { convolve_eights<__half>(p); }
 SSDC_KERNEL(conv_4x4, Conv, 128) { convolve_fours(p); }
 SSDC_KERNEL(conv_2, Conv, 256) { convolve<2>(p); }
 SSDC_KERNEL(conv_3, Conv, 256) { convolve<3>(p); }
