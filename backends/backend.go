@@ -25,7 +25,8 @@ type Target struct {
 	Name string `json:"name"`
 	// Level is the optimisation level; 0 promises no fused operators.
 	Level int `json:"level,omitempty"`
-	// Threads is the number of threads that Open uses; 0: one per processor.
+	// Threads is the most threads that Open uses; 0: one per processor, which is
+	// also the limit.
 	Threads int `json:"threads,omitempty"`
 	// Weights is the storage of packed matrices: "" or "f32", "bf16", ...
 	Weights string `json:"weights,omitempty"`

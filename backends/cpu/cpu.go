@@ -20,6 +20,7 @@ package cpu
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu/gemm"
@@ -266,7 +267,13 @@ func (b *Backend) Open(p *backends.Plan, w backends.Weights) (backends.Executabl
 			}
 		}
 	}
-	e.pool = pool.New(p.Target.Threads)
+	// Workers beyond what Go runs at a time would hand processors to one another, and
+	// cut the work finer than it needs to be.
+	threads := runtime.GOMAXPROCS(0)
+	if p.Target.Threads > 0 {
+		threads = min(threads, p.Target.Threads)
+	}
+	e.pool = pool.New(threads)
 	return e, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -186,13 +187,14 @@ func TestRunDoesNotAllocate(t *testing.T) {
 }
 
 func TestThreadsDoNotMatter(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16)) // more than there are processors
 	table := opTable(t)
 	m := small
 	m.dim, m.heads, m.headDim = 96, 6, 32
 	g, pairs := m.build(t, table)
 	x := tokens(rand.New(rand.NewPCG(1, 1)), m.vocab, 2, 200)
 	var first map[string][]byte
-	for _, threads := range []int{1, 2, 3, 5} {
+	for _, threads := range []int{1, 2, 3, 5, 16} {
 		s := newSession(t, open(t, table, g, backends.Target{Threads: threads, States: pairs}))
 		got := map[string][]byte{}
 		for name, v := range must(t, s, feed("ids", x), nil) {
