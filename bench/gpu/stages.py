@@ -151,6 +151,17 @@ def ceilings():
     m = [torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
     s = ssd.median_time(lambda i: torch.matmul(m[0], m[1], out=m[2]), 15)
     report(work="torch matmul 8192^3 bf16", seconds=s, tflops=2 * 8192**3 / s / 1e12)
+    # What the power limit leaves when products follow each other for a second, as in a long prompt.
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    n = 800
+    for i in range(n + n // 4):
+        if i == n // 4:
+            start.record()
+        torch.matmul(m[0], m[1], out=m[2])
+    end.record()
+    end.synchronize()
+    s = start.elapsed_time(end) / 1e3 / n
+    report(work=f"torch matmul 8192^3 bf16, {n} in a row", seconds=s, tflops=2 * 8192**3 / s / 1e12)
 
 
 def ssd_bytes(B, L, H, P, G, N, state=True):
