@@ -5,7 +5,10 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/ssdc-go/ssdc"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -233,4 +236,49 @@ func TestThreads(t *testing.T) {
 		}
 		m.Close()
 	}
+}
+
+// TestManyThreadsLoseNothing: more threads than processors take no longer. What
+// else runs here disturbs times, so they are taken in turn and compared in pairs,
+// and one good attempt of several is enough.
+func TestManyThreadsLoseNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares times")
+	}
+	const name = "mamba2_dynamo_dyn_prefill_g1"
+	ids := tensor.New(tensor.Int64, 1, 2048)
+	for i := range tensor.Of[int64](ids) {
+		tensor.Of[int64](ids)[i] = int64(i % 32)
+	}
+	in := map[string]*tensor.Tensor{"input_ids": ids}
+	var sides [2]*ssdc.Session
+	for i, threads := range []int{runtime.GOMAXPROCS(0), 8 * runtime.GOMAXPROCS(0)} {
+		m, err := ssdc.Compile(context.Background(), filepath.Join("testdata/models", name, "model.onnx"), ssdc.Options{Threads: threads})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		sides[i] = session(t, m)
+		run(t, sides[i], in)
+	}
+	const bar = 1.1
+	var got float64
+	for range 6 {
+		var ratios []float64
+		for range 25 {
+			var took [2]time.Duration
+			for i, s := range sides {
+				start := time.Now()
+				run(t, s, in)
+				took[i] = time.Since(start)
+			}
+			ratios = append(ratios, took[1].Seconds()/took[0].Seconds())
+		}
+		slices.Sort(ratios)
+		if got = ratios[len(ratios)/2]; got <= bar {
+			t.Logf("eight times as many threads as processors take %.2f times as long", got)
+			return
+		}
+	}
+	t.Errorf("eight times as many threads as processors take %.2f times as long, at most %.2f allowed", got, bar)
 }

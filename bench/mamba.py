@@ -153,8 +153,34 @@ class Bench:
             say(length, result[str(length)])
         return result
 
+    def attention(self):
+        """The same curve for a transformer of that size, whose cost per token grows with the length."""
+        path = self.work / "pythia.last.f32.ssda"
+        if not path.exists():
+            out(self.ssdc, "compile", self.a.models / "pythia_160m" / "model.onnx", "-o", path, "--logits", "last")
+        result = {}
+        for length in [l for l in self.a.lengths if l <= LONGEST_ATTENTION]:
+            seconds, peak = once(self.ssdc, "run", path, "--random", "--no-verify", "--json", "--shape", f"batch=1,sequence={length},past=0,total={length}", "--threads", self.a.threads)
+            result[str(length)] = {"tokens_s": length / seconds, "peak_mb": peak}
+            say(length, result[str(length)])
+        return result
+
+    def batch(self):
+        """Decoding many sequences at a time: weights are read once for all of them."""
+        result = {}
+        for fmt in self.a.formats:
+            path, times = self.artifact("decode", fmt), {b: [] for b in BATCHES}
+            for _ in range(self.a.rounds):
+                for b in BATCHES:
+                    times[b].append(json.loads(out(self.ssdc, "bench", path, "--threads", self.a.threads, "--runs", "15", "--shape", f"batch={b}", "--json"))["median_ms"])
+            result[fmt] = {str(b): b * 1e3 / statistics.median(t) for b, t in times.items()}
+            say("batch", fmt, result[fmt])
+        return result
+
 
 SEGMENT = 2048
+LONGEST_ATTENTION = 8192
+BATCHES = (1, 2, 4, 8, 16)
 
 
 def once(*cmd) -> tuple[float, float]:
@@ -169,7 +195,7 @@ def main():
     p.add_argument("--models", type=pathlib.Path, help="folder of make_fixtures.py --full")
     p.add_argument("--llama", type=pathlib.Path, help="llama.cpp, built in its folder build")
     p.add_argument("--gguf", type=pathlib.Path, help="folder of mamba2.{f32,bf16,f16,Q8_0,Q4_0,Q4_K_M}.gguf of the 130m shape")
-    p.add_argument("--parts", default="quality,models,pythia,scan,matmul,curve")
+    p.add_argument("--parts", default="quality,models,batch,pythia,scan,matmul,curve,attention")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--formats", type=lambda s: s.split(","), default=list(FORMATS), help="weights of the part models; the others keep their numbers")
@@ -186,7 +212,7 @@ def main():
         before = os.getloadavg()[0]
         data = getattr(b, part)()
         rounds = a.rounds
-        if part in ("models", "pythia", "curve", "quality"):
+        if part in ("models", "batch", "pythia", "curve", "attention", "quality"):
             rounds = max(rounds, results.get(part, {}).get("rounds", 0))  # of those measured now and before
             data = results.get(part, {}).get("data", {}) | data
         r = {"data": data, "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"), "threads": a.threads,

@@ -41,6 +41,14 @@ def models(p):
             "more than 100% means that weights stayed in a cache that other programs left alone.\n" + "".join(f"\n{n}\n" for n in notes) + note(p))
 
 
+def batch(p):
+    sizes = sorted({int(b) for r in p["data"].values() for b in r})
+    rows = [[f] + [f"{r[str(b)]:.0f}" if str(b) in r else "-" for b in sizes] + [ratio(r["8"], r["1"])] for f, r in p["data"].items()]
+    return ("\n## Decoding many sequences\n\nmamba2-130m, tokens per second of all sequences together, each with a state of its own (19 MiB). The weights are read once for all; "
+            "what grows with their number is arithmetic and the traffic of the states, so narrow weights gain less.\n\n" +
+            table(["weights"] + [f"{b} at a time" for b in sizes] + ["8 over 1"], rows) + note(p))
+
+
 def quality(p):
     what = {"random": ("The model above, random weights, 300 tokens",
                        "Random weights have no structure that training would give them, and every layer multiplies what the one before it strayed; the logits lie close together. "
@@ -120,7 +128,13 @@ def curve(p):
             table(["tokens", "tokens/s", "peak MiB"], rows) + "\n![tokens per second against length](tokens.svg)\n![memory against length](memory.svg)\n" + note(p))
 
 
-PARTS = [("models", models), ("pythia", pythia), ("quality", quality), ("curve", curve), ("scan", scan), ("matmul", matmul)]
+def attention(p):
+    rows = [[f"{int(l):,}", f"{r['tokens_s']:.0f}", f"{r['peak_mb']:.0f}"] for l, r in sorted(p["data"].items(), key=lambda x: int(x[0]))]
+    return ("\n## Length: attention\n\nThe same for Pythia-160m in ssdc, whole prompts with an empty cache before them: every token looks at all before it, and the cache grows. "
+            "In the plots beside Mamba-2.\n\n" + table(["tokens", "tokens/s", "peak MiB"], rows) + note(p))
+
+
+PARTS = [("models", models), ("batch", batch), ("pythia", pythia), ("quality", quality), ("curve", curve), ("attention", attention), ("scan", scan), ("matmul", matmul)]
 
 
 def write(root, results, chart):
@@ -130,8 +144,12 @@ def write(root, results, chart):
     if "curve" in results:
         c = sorted((int(l), r) for l, r in results["curve"]["data"].items())
         lengths = [l for l, _ in c]
-        (docs / "tokens.svg").write_text(chart("mamba2-130m, f32: tokens per second", "prompt, tokens", "tokens/s", {"ssdc": [(l, r["tokens_s"]) for l, r in c]}, lengths))
-        (docs / "memory.svg").write_text(chart("mamba2-130m, f32: peak memory", "prompt, tokens", "MiB", {"ssdc": [(l, r["peak_mb"]) for l, r in c]}, lengths))
+        series = {"mamba2-130m": c}
+        if "attention" in results:
+            series["Pythia-160m (attention)"] = sorted((int(l), r) for l, r in results["attention"]["data"].items())
+        of = lambda key: {name: [(l, r[key]) for l, r in points] for name, points in series.items()}
+        (docs / "tokens.svg").write_text(chart("Tokens per second, f32", "prompt, tokens", "tokens/s", of("tokens_s"), lengths))
+        (docs / "memory.svg").write_text(chart("Peak memory, f32", "prompt, tokens", "MiB", of("peak_mb"), lengths))
     if "matmul" in results:
         d = results["matmul"]["data"]
         peak = d["peak"]
