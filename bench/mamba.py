@@ -169,11 +169,12 @@ class Bench:
         """Decoding many sequences at a time: weights are read once for all of them."""
         result = {}
         for fmt in self.a.formats:
-            path, times = self.artifact("decode", fmt), {b: [] for b in BATCHES}
+            path, runs = self.artifact("decode", fmt), {b: [] for b in BATCHES}
             for _ in range(self.a.rounds):
                 for b in BATCHES:
-                    times[b].append(json.loads(out(self.ssdc, "bench", path, "--threads", self.a.threads, "--runs", "15", "--shape", f"batch={b}", "--json"))["median_ms"])
-            result[fmt] = {str(b): b * 1e3 / statistics.median(t) for b, t in times.items()}
+                    runs[b].append(json.loads(out(self.ssdc, "bench", path, "--threads", self.a.threads, "--runs", "15", "--shape", f"batch={b}", "--json")))
+            result[fmt] = {str(b): {"tokens_s": b * 1e3 / statistics.median(r["median_ms"] for r in rs), "of_peak": statistics.median(r["of_peak"] for r in rs)}
+                           for b, rs in runs.items()}
             say("batch", fmt, result[fmt])
         return result
 

@@ -13,7 +13,7 @@ def compare(ssdc, model, work, formats, shift):
     """A row per format. Perplexity is that of the inputs shift positions later, or of tokens drawn by the float32 model if shift is None."""
     inputs = model.parent / "inputs.npz"
     ids = np.load(inputs)["input_ids"]
-    sources = [(f, model, f) for f in formats]
+    sources = [(f, model, f) for f in formats]  # f32 first
     try:
         import gguf
         rounded = work / "q4_0.onnx"
@@ -54,7 +54,7 @@ def run(*cmd):
 
 
 def round_weights(model, out, gguf):
-    """Rounds the constant matrices of products to Q4_0 along the axis that is summed over. A table that is looked up too stays as it is there."""
+    """Rounds the constant matrices of products to Q4_0 along the axis that is summed over, and a table of embeddings that is one of them, as ssdc does."""
     import onnx
     from onnx import numpy_helper
     m = onnx.load(model)
@@ -77,6 +77,9 @@ def round_weights(model, out, gguf):
                 done[name, by_rows] = f"{name}.q4_0"
                 m.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(back if by_rows else back.T), f"{name}.q4_0"))
             node.input[i] = done[name, by_rows]
+    for node in m.graph.node:
+        if node.op_type == "Gather" and (node.input[0], True) in done:
+            node.input[0] = done[node.input[0], True]
     used = {i for n in m.graph.node for i in n.input} | {o.name for o in m.graph.output}
     keep = [t for t in m.graph.initializer if t.name in used]
     del m.graph.initializer[:]
