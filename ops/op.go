@@ -33,6 +33,8 @@ type Op struct {
 	// Alias maps an output to the input whose storage it may take over (recurrent state).
 	Alias map[int]int
 	Cases []Case
+	// Models are the cases of operators with bodies.
+	Models []Model
 }
 
 // Param describes an input or output.
@@ -77,6 +79,13 @@ type Case struct {
 	Consts []int
 	// Rtol and Atol bound |got-want| <= Atol + Rtol*|want| for float32; 0 means 1e-5 and 1e-6.
 	Rtol, Atol float64
+}
+
+// Model is a case of an operator with bodies: a whole graph in text, in which
+// VERSION stands for the row's version.
+type Model struct {
+	Name, Text string
+	In, Want   []*tensor.Tensor
 }
 
 // Call is one evaluation of a node.

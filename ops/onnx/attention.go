@@ -342,11 +342,17 @@ func evalRotary(c *ops.Call) ([]*tensor.Tensor, error) {
 	if x.Rank() == 4 {
 		b, h, s, d = x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
 	} else {
+		if h < 1 || x.Shape[2]%h != 0 || x.Shape[2] == 0 {
+			return nil, fmt.Errorf("X %s does not hold num_heads = %d heads", x.TypeString(), h)
+		}
 		b, s, d = x.Shape[0], x.Shape[1], x.Shape[2]/h
 	}
 	rot := int(a.Int("rotary_embedding_dim", 0))
 	if rot == 0 {
 		rot = d
+	}
+	if rot < 0 || rot > d || rot%2 != 0 {
+		return nil, fmt.Errorf("rotary_embedding_dim = %d, want an even number of the %d features of a head", rot, d)
 	}
 	half := rot / 2
 	cos, sin := floatsOf(c.In[1]), floatsOf(c.In[2])

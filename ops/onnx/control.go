@@ -13,35 +13,47 @@ import (
 // graphs around them.
 func controlRows() []*ops.Op {
 	since := []int{1, 11, 13, 16, 19, 21, 23, 24, 25}
+	row := tensor.From([]float32{1, 2, 3}, 3)
 	cond := ops.Op{
 		Doc: "The outputs of then_branch or else_branch, as cond says.",
 		In:  params("cond"), Out: params("outputs..."),
 		Attrs: []ops.Attr{attr("then_branch", nil), attr("else_branch", nil)},
 		Infer: inferIf, Eval: evalIf,
+		Models: []ops.Model{
+			{Name: "then", Text: ifModel, In: []*tensor.Tensor{tensor.Scalar(true), row}, Want: one(tensor.From([]float32{-1, -2, -3}, 3))},
+			{Name: "else", Text: ifModel, In: []*tensor.Tensor{tensor.Scalar(false), row}, Want: one(tensor.From([]float32{1, 4, 9}, 3))},
+		},
 	}
 	loop := ops.Op{
 		Doc: "Runs body at most M times while the condition holds. body: (iteration, condition, carried...) -> (condition, carried..., scanned...).",
 		In:  params("M?", "cond?", "v_initial..."), Out: params("v_final_and_scan_outputs..."),
 		Attrs: []ops.Attr{attr("body", nil)},
 		Infer: inferLoop, Eval: evalLoop,
+		Models: []ops.Model{{Name: "powers", Text: loopModel, In: []*tensor.Tensor{tensor.Scalar(int64(3)), row},
+			Want: []*tensor.Tensor{tensor.From([]float32{8, 16, 24}, 3), tensor.From([]float32{2, 4, 6, 4, 8, 12, 8, 16, 24}, 3, 3)}}},
 	}
 	scan := ops.Op{
 		Doc: "Runs body along an axis of the scan inputs. body: (states..., slices...) -> (states..., slices of the scan outputs...).",
 		In:  params("initial_state_and_scan_inputs..."), Out: params("final_state_and_scan_outputs..."),
 		Attrs: []ops.Attr{attr("body", nil), attr("num_scan_inputs", nil), attrOpt("scan_input_axes"), attrOpt("scan_input_directions"), attrOpt("scan_output_axes"), attrOpt("scan_output_directions")},
 		Infer: inferScan, Eval: evalScan,
+		Models: []ops.Model{{Name: "sums", Text: scanModel, In: []*tensor.Tensor{tensor.Scalar(float32(10)), row},
+			Want: []*tensor.Tensor{tensor.Scalar(float32(16)), tensor.From([]float32{11, 13, 16}, 3)}}},
 	}
 	scan8 := ops.Op{
 		Doc: "Scan with a leading batch axis: states are [B, ...], scan inputs [B, L, ...], sequence_lens [B].",
 		In:  params("sequence_lens?", "initial_state_and_scan_inputs..."), Out: params("final_state_and_scan_outputs..."),
 		Attrs: []ops.Attr{attr("body", nil), attr("num_scan_inputs", nil), attrOpt("directions")},
 		Infer: inferScan8, Eval: evalScan8,
+		Models: []ops.Model{{Name: "sums", Text: scan8Model, In: []*tensor.Tensor{tensor.From([]float32{10}, 1), row.Reshaped(1, 3)},
+			Want: []*tensor.Tensor{tensor.From([]float32{16}, 1), tensor.From([]float32{11, 13, 16}, 1, 3)}}},
 	}
 	each := ops.Op{
 		Doc: "body applied to every member of the first sequence, with the members of further sequences beside it and tensors as they are.",
 		In:  params("input_sequence", "additional_inputs..."), Out: params("out_sequence..."),
 		Attrs: []ops.Attr{attr("body", nil)},
 		Infer: inferSequenceMap, Eval: evalSequenceMap,
+		Models: []ops.Model{{Name: "negated", Text: mapModel, In: []*tensor.Tensor{row}, Want: one(tensor.From([]float32{-1, -2, -3, -1, -2, -3}, 6))}},
 	}
 	rows := versions("If", since, cond)
 	rows = append(rows, versions("Loop", since, loop)...)

@@ -25,11 +25,12 @@ func generateRows() []*ops.Op {
 	var rows []*ops.Op
 	for _, r := range []struct {
 		name  string
+		sure  graph.Attrs // every draw is 2
 		attrs []ops.Attr
 		draw  func(graph.Attrs, *rand.Rand) func() float64
 	}{
-		{"RandomUniform", []ops.Attr{attr("low", float32(0)), attr("high", float32(1))}, uniform},
-		{"RandomNormal", []ops.Attr{attr("mean", float32(0)), attr("scale", float32(1))}, normal},
+		{"RandomUniform", graph.Attrs{"low": float32(2), "high": float32(2)}, []ops.Attr{attr("low", float32(0)), attr("high", float32(1))}, uniform},
+		{"RandomNormal", graph.Attrs{"mean": float32(2), "scale": float32(0)}, []ops.Attr{attr("mean", float32(0)), attr("scale", float32(1))}, normal},
 	} {
 		fill := func(c *ops.Call, d tensor.DType, shape []int) []*tensor.Tensor {
 			out := tensor.New(d, shape...)
@@ -39,6 +40,9 @@ func generateRows() []*ops.Op {
 			}
 			return one(out)
 		}
+		like := []ops.Case{{Name: "certain", Attrs: r.sure, In: one(tensor.From([]float32{0, 1}, 2)), Want: one(tensor.From([]float32{2, 2}, 2))}}
+		sure := r.sure.Clone()
+		sure["shape"] = []int64{2}
 		rows = append(rows, versions(r.name, []int{1, 22}, ops.Op{
 			Doc: "random tensor of the attribute shape", Out: params("output"), In: []ops.Param{}, Traits: ops.Random,
 			Attrs: append([]ops.Attr{attr("shape", nil), attr("dtype", int64(tensor.Float32)), seed}, r.attrs...),
@@ -57,12 +61,14 @@ func generateRows() []*ops.Op {
 				}
 				return fill(c, tensor.DType(c.Node.Attrs.Int("dtype", int64(tensor.Float32))), shape), nil
 			},
+			Cases: []ops.Case{{Name: "certain", Attrs: sure, Want: like[0].Want}},
 		})...)
 		rows = append(rows, versions(r.name+"Like", []int{1, 22}, ops.Op{
 			Doc: "random tensor of the input's shape, and of its type unless dtype says otherwise", In: params("input"), Out: params("output"),
 			Traits: ops.Random | ops.ShapeOnly, Attrs: append([]ops.Attr{dtype, seed}, r.attrs...),
 			Infer: inferLike(floatTypes),
 			Eval:  func(c *ops.Call) ([]*tensor.Tensor, error) { return fill(c, likeType(c), c.In[0].Shape), nil },
+			Cases: like,
 		})...)
 	}
 	rows = append(rows, versions("Bernoulli", []int{15, 22}, ops.Op{
@@ -80,6 +86,8 @@ func generateRows() []*ops.Op {
 	rows = append(rows, versions("Multinomial", []int{7, 22}, ops.Op{
 		Doc: "sample_size class indices per row of unnormalised log-probabilities [batch, classes]", In: params("input"), Out: params("output"),
 		Traits: ops.Random, Attrs: []ops.Attr{attr("dtype", int64(tensor.Int32)), attr("sample_size", int64(1)), seed},
+		Cases: []ops.Case{{Name: "certain", Attrs: graph.Attrs{"sample_size": int64(2)}, In: one(tensor.From([]float32{-1e9, 0, -1e9, 0, -1e9, -1e9}, 2, 3)),
+			Want: one(tensor.From([]int32{1, 1, 0, 0}, 2, 2))}},
 		Infer: func(c *ops.Infer) error {
 			if err := want(c, 0, floatTypes); err != nil {
 				return err

@@ -46,6 +46,10 @@ func reshapeRows() []*ops.Op {
 		In:  params("data"), Out: params("squeezed"), Attrs: []ops.Attr{attrOpt("axes")},
 		Traits: ops.View,
 		Infer:  inferSqueeze, Eval: evalSqueeze,
+		Cases: []ops.Case{
+			{Name: "one", Attrs: graph.Attrs{"axes": []int64{1}}, In: []*tensor.Tensor{m23.Reshaped(2, 1, 3, 1)}, Want: []*tensor.Tensor{m23.Reshaped(2, 3, 1)}},
+			{Name: "all", In: []*tensor.Tensor{m23.Reshaped(2, 1, 3, 1)}, Want: []*tensor.Tensor{m23}},
+		},
 	}
 	squeeze13 := squeeze
 	squeeze13.In, squeeze13.Attrs = params("data", "axes?"), noAttrs
@@ -58,6 +62,7 @@ func reshapeRows() []*ops.Op {
 		In:  params("data"), Out: params("expanded"), Attrs: []ops.Attr{attr("axes", nil)},
 		Traits: ops.View,
 		Infer:  inferUnsqueeze, Eval: evalUnsqueeze,
+		Cases: []ops.Case{{Name: "two", Attrs: graph.Attrs{"axes": []int64{0, 3}}, In: []*tensor.Tensor{m23}, Want: []*tensor.Tensor{m23.Reshaped(1, 2, 3, 1)}}},
 	}
 	unsqueeze13 := unsqueeze
 	unsqueeze13.In, unsqueeze13.Attrs = params("data", "axes"), noAttrs

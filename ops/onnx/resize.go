@@ -35,6 +35,7 @@ func resizeRows() []*ops.Op {
 			attr("exclude_outside", int64(0)), attr("extrapolation_value", float32(0)), attr("nearest_mode", "round_prefer_floor"),
 		},
 		Infer: inferResize, Eval: onBytes(evalResize),
+		Cases: []ops.Case{{Name: "nearest", In: []*tensor.Tensor{x, tensor.New(tensor.Float32, 0), scales}, Want: wide}},
 	}
 	r13 := r11
 	r13.In = params("X", "roi?", "scales?", "sizes?")

@@ -15,6 +15,9 @@ func spacedepthRows() []*ops.Op {
 		In:  params("input"), Out: params("output"), Attrs: []ops.Attr{attr("blocksize", nil)},
 		Infer: func(c *ops.Infer) error { return inferBlocks(c, true) },
 		Eval:  onBytes(func(c *ops.Call) ([]*tensor.Tensor, error) { return evalBlocks(c, true) }),
+		Cases: []ops.Case{
+			{Name: "block", Attrs: graph.Attrs{"blocksize": int64(2)}, In: []*tensor.Tensor{tensor.From([]int64{1, 2, 3, 4}, 1, 4, 1, 1)}, Want: []*tensor.Tensor{tensor.From([]int64{1, 2, 3, 4}, 1, 1, 2, 2)}},
+		},
 	}
 	d2s11 := d2s
 	d2s11.Attrs = []ops.Attr{attr("blocksize", nil), attr("mode", "DCR")}

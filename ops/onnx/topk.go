@@ -19,6 +19,8 @@ func topkRows() []*ops.Op {
 		In:  params("X"), Out: params("Values", "Indices"),
 		Attrs: []ops.Attr{attr("axis", int64(-1)), attr("k", nil)},
 		Infer: inferTopK, Eval: evalTopK,
+		Cases: []ops.Case{{Name: "two", Attrs: graph.Attrs{"k": int64(2)}, In: []*tensor.Tensor{x}, NOut: 2,
+			Want: []*tensor.Tensor{tensor.From([]float32{4, 3, 9, 5}, 2, 2), tensor.From([]int64{2, 0, 2, 1}, 2, 2)}}},
 	}
 	topk10 := topk1
 	topk10.In, topk10.Attrs = params("X", "K"), []ops.Attr{attr("axis", int64(-1))}

@@ -157,12 +157,14 @@ var Linear = &ops.Op{
 // holds expressions (graph.Dim) in which x0.2 stands for axis 2 of input 0.
 // Passes use it to give Reshape and Expand symbolic targets.
 var Dims = &ops.Op{
-	ID:        id("Dims"),
-	Doc:       "Shape arithmetic: an int64 vector of dimension expressions over the input shapes.",
-	In:        []ops.Param{{Name: "x", Doc: "any tensors", Variadic: true, Optional: true}},
-	Out:       []ops.Param{{Name: "dims", Doc: "[len(dims)] int64"}},
-	Attrs:     []ops.Attr{{Name: "dims", Doc: "one expression per element"}},
-	Traits:    ops.ShapeOnly,
+	ID:     id("Dims"),
+	Doc:    "Shape arithmetic: an int64 vector of dimension expressions over the input shapes.",
+	In:     []ops.Param{{Name: "x", Doc: "any tensors", Variadic: true, Optional: true}},
+	Out:    []ops.Param{{Name: "dims", Doc: "[len(dims)] int64"}},
+	Attrs:  []ops.Attr{{Name: "dims", Doc: "one expression per element"}},
+	Traits: ops.ShapeOnly,
+	Cases: []ops.Case{{Name: "product", Attrs: graph.Attrs{"dims": []string{"x0.0*x0.1", "7"}}, In: []*tensor.Tensor{tensor.New(tensor.Float32, 2, 3)},
+		Want: []*tensor.Tensor{tensor.Ints(6, 7)}}},
 	Decompose: decomposeDims,
 	Infer: func(c *ops.Infer) error {
 		exprs := c.Node.Attrs.Strings("dims")
