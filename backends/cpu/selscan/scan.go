@@ -66,11 +66,12 @@ func (c *call) stageDt(dt []float32, b, t, d, T, w int) {
 		}
 		return
 	}
-	stage(dt, &c.Dt, b, t, d, T, w)
-	if c.DtBias != nil {
+	if c.DtBias == nil {
+		stage(dt, &c.Dt, b, t, d, T, w)
+	} else {
 		for s := range T {
-			row := dt[s*width : s*width+w]
-			vec.Add(row, row, c.DtBias[d:d+w])
+			at := b*c.Dt.StrideB + (t+s)*c.Dt.StrideL + d
+			vec.Add(dt[s*width:s*width+w], c.Dt.Data[at:at+w], c.DtBias[d:d+w])
 		}
 	}
 	if c.DtSoftplus {
