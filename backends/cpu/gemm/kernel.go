@@ -21,6 +21,8 @@ type aheadKernel func(k int, a []float32, lda int, b, c []float32, ldc int, d []
 // streams come from memory faster than one.
 type streamKernel func(k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
 
+//go:generate go run -C ../asm . -kernels gemm/neon
+
 // maxRows is the most rows that any kernel takes.
 const maxRows = 14
 

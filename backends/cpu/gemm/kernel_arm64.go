@@ -4,8 +4,6 @@ package gemm
 
 import "github.com/ssdc-go/ssdc/backends/cpu/isa"
 
-//go:generate go run -C ../asm . -kernels gemm/neon
-
 var neon = kernels{rows: 6, byRows: [maxRows + 1]kernel{
 	1: rows1NEON, 2: rows2NEON, 3: rows3NEON, 4: rows4NEON, 5: rows5NEON, 6: rows6NEON,
 }}

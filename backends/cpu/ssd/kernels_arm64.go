@@ -4,8 +4,6 @@ package ssd
 
 import "github.com/ssdc-go/ssdc/backends/cpu/isa"
 
-//go:generate go run -C ../asm . -kernels ssd/neon
-
 // tileArgs: out[i][j] = d[i][j] + sum_k a[i][k]*b[k][j] for 4 rows of 32 columns;
 // without d from zero. d has the rows of out and may be out.
 type tileArgs struct {
