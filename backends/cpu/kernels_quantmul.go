@@ -106,9 +106,10 @@ type quadProduct struct {
 	a, b, za, zb   *Mem
 	flipA, flipB   byte
 	packed         []uint8
-	scratchA       *Mem // rows of whole quads, unsigned
-	scratchB       *Mem // panels of each B
-	columns        []int32
+	scratchA       *Mem    // rows of whole quads, unsigned
+	scratchB       *Mem    // panels of each B
+	columns        []int32 // sums of the columns of each B
+	totals         []int32 // sums of the rows of A, where zero points of B ask for them
 	worker         []quadScratch
 }
 
@@ -144,7 +145,7 @@ func newQuadProduct(b *Bind, a, w, za, zb *Mem, packed *tensor.Tensor, y *Mem) (
 	} else {
 		p.scratchB = b.Scratch(tensor.Uint8, p.batch*igemm.PackedSize(p.k, p.n))
 	}
-	p.columns = make([]int32, p.batch*p.n)
+	p.columns, p.totals = make([]int32, p.batch*p.n), make([]int32, p.batch*p.m)
 	p.worker = make([]quadScratch, b.Pool().Workers())
 	if packed != nil {
 		p.sumColumns(0)
@@ -180,6 +181,10 @@ func (p *quadProduct) step(b *Bind, out func(row, col int, sums []int32)) Step {
 	cuts := (np + panelGroup - 1) / panelGroup
 	pl := b.Pool()
 	prepare := task(func(_, batch int) { p.prepare(batch) })
+	total := task(func(_, i int) {
+		batch, r := i/groups, i%groups*rowGroup
+		p.sumRows(batch*p.m+r, batch*p.m+min(p.m, r+rowGroup))
+	})
 	multiply := task(func(worker, i int) {
 		batch, c, r := i/(groups*cuts), i/groups%cuts*panelGroup, i%groups*rowGroup
 		for panel := c; panel < min(np, c+panelGroup); panel++ {
@@ -193,8 +198,44 @@ func (p *quadProduct) step(b *Bind, out func(row, col int, sums []int32)) Step {
 			}
 			pl.Run(p.batch, prepare)
 		}
+		if p.asymmetric() {
+			pl.Run(p.batch*groups, total)
+		}
 		pl.Run(p.batch*groups*cuts, multiply)
 		return nil
+	}
+}
+
+// asymmetric reports that some zero point of B, as the kernels see it, is not 0.
+func (p *quadProduct) asymmetric() bool {
+	if p.zb == nil {
+		return p.flipB != 0
+	}
+	for _, v := range p.zb.Raw {
+		if v != p.flipB { // unsigned bytes are shifted by 128
+			return true
+		}
+	}
+	return false
+}
+
+// operand is A as the kernels read it, and the distance of its rows.
+func (p *quadProduct) operand() ([]uint8, int) {
+	if p.scratchA != nil {
+		return p.scratchA.Raw, 4 * igemm.Quads(p.k)
+	}
+	return p.a.Raw, p.k
+}
+
+// sumRows adds up rows [r0,r1) of A.
+func (p *quadProduct) sumRows(r0, r1 int) {
+	a, lda := p.operand()
+	for r := r0; r < r1; r++ {
+		sum := int32(0)
+		for _, v := range a[r*lda:][:p.k] {
+			sum += int32(v)
+		}
+		p.totals[r] = sum
 	}
 }
 
@@ -221,11 +262,8 @@ func (p *quadProduct) prepare(batch int) {
 // bytes, less za times the sum of the column, less zb times that of the row,
 // plus k*za*zb.
 func (p *quadProduct) rows(ws *quadScratch, batch, r0, r1, panel int, out func(row, col int, sums []int32)) {
-	ks, quads, lda := igemm.Current(), igemm.Quads(p.k), p.k
-	a := p.a.Raw
-	if p.scratchA != nil {
-		a, lda = p.scratchA.Raw, 4*quads
-	}
+	ks, quads := igemm.Current(), igemm.Quads(p.k)
+	a, lda := p.operand()
 	size := igemm.PanelSize(p.k)
 	b := p.packed[batch*igemm.PackedSize(p.k, p.n)+panel*size:][:size]
 	col := panel * igemm.Width
@@ -254,10 +292,7 @@ func (p *quadProduct) rows(ws *quadScratch, batch, r0, r1, panel int, out func(r
 		for i := range m {
 			sums := ws.sums[i*igemm.Width:][:cols]
 			if anyZero {
-				total := int32(0)
-				for _, v := range a[at+i*lda:][:p.k] {
-					total += int32(v)
-				}
+				total := p.totals[batch*p.m+r+i]
 				for j := range sums {
 					sums[j] -= zb[j] * total
 				}
@@ -280,17 +315,18 @@ func lowerQLinearMatMul(b *Bind, n *graph.Node) (Step, error) {
 	if sa.Len() != 1 || sy.Len() != 1 || zy.Len() != 1 || sb.Len() != 1 && sb.Len() != p.n {
 		return nil, ErrFallback
 	}
-	return p.step(b, func(row, col int, sums []int32) {
-		o := outputOf(y.DType, zeroAt(zy, 0))
-		dst := y.Raw[row*p.n+col:][:len(sums)]
-		if sb.Len() == 1 {
-			o.Requantize(dst, sums, 0, sa.F32[0]*sb.F32[0]/sy.F32[0])
-			return
+	scales := make([]float32, p.n)
+	var o igemm.Output
+	run := p.step(b, func(row, col int, sums []int32) {
+		o.RequantizeColumns(y.Raw[row*p.n+col:][:len(sums)], sums, scales[col:])
+	})
+	return func() error {
+		o = outputOf(y.DType, zeroAt(zy, 0))
+		for j := range scales {
+			scales[j] = sa.F32[0] * sb.F32[j%sb.Len()] / sy.F32[0]
 		}
-		for j := range sums {
-			o.Requantize(dst[j:j+1], sums[j:j+1], 0, sa.F32[0]*sb.F32[col+j]/sy.F32[0])
-		}
-	}), nil
+		return run()
+	}, nil
 }
 
 func acceptQLinearConv(n *graph.Node, _ backends.Target) error {

@@ -217,6 +217,15 @@ func igemmRequantize() {
 		saturate(z, lo, hi, zero)
 		storeBytes(z, at["dst"], mask)
 	})
+	begin("requantizeColumnsAVX512", "func(dst *uint8, acc *int32, scales *float32, n int, lo, hi float32, zero int32)", "writes acc[i]*scales[i]; see RequantizeColumns.")
+	lo, hi, zero = everywhere("lo", false), everywhere("hi", false), everywhere("zero", true)
+	byteLoop(map[string]int{"dst": 1, "acc": 4, "scales": 4}, []string{"dst", "acc", "scales"}, func(at map[string]operand.Mem, mask reg.Register) {
+		z, f := loadWords(at["acc"], mask), loadWords(at["scales"], mask)
+		VCVTDQ2PS(z, z)
+		VMULPS(f, z, z)
+		saturate(z, lo, hi, zero)
+		storeBytes(z, at["dst"], mask)
+	})
 	begin("quantizeAVX512", "func(dst *uint8, src *float32, n int, scale, lo, hi float32, zero int32)", "writes src/scale; see Quantize.")
 	scale, lo, hi, zero = everywhere("scale", false), everywhere("lo", false), everywhere("hi", false), everywhere("zero", true)
 	byteLoop(map[string]int{"dst": 1, "src": 4}, []string{"dst", "src"}, func(at map[string]operand.Mem, mask reg.Register) {

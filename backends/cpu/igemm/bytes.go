@@ -35,6 +35,19 @@ func (o *Output) Requantize(dst []uint8, acc []int32, add int32, scale float32) 
 	}
 }
 
+// RequantizeColumns writes acc[i]*scales[i].
+func (o *Output) RequantizeColumns(dst []uint8, acc []int32, scales []float32) {
+	lo, hi := o.bounds()
+	dst, scales = dst[:len(acc)], scales[:len(acc)]
+	if fast() && len(acc) > 0 {
+		requantizeColumnsAVX512(&dst[0], &acc[0], &scales[0], len(acc), lo, hi, o.Zero)
+		return
+	}
+	for i, v := range acc {
+		dst[i] = uint8(round(float32(v)*scales[i], lo, hi) + o.Zero)
+	}
+}
+
 // Quantize writes src/scale. What is not a number becomes the least value.
 func (o *Output) Quantize(dst []uint8, src []float32, scale float32) {
 	lo, hi := o.bounds()

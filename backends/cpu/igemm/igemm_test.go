@@ -86,6 +86,17 @@ func TestRequantize(t *testing.T) {
 						t.Fatalf("n=%d: %d becomes %d, want %d", n, v, dst[i], uint8(want))
 					}
 				}
+				scales := make([]float32, n)
+				for i := range scales {
+					scales[i] = float32(1+i%5) / 8
+				}
+				o.RequantizeColumns(dst, acc, scales)
+				for i, v := range acc {
+					want := int32(math.RoundToEven(float64(v)*float64(scales[i]))) + o.Zero
+					if want = min(max(want, o.Lo), o.Hi); dst[i] != uint8(want) {
+						t.Fatalf("n=%d: %d times %v becomes %d, want %d", n, v, scales[i], dst[i], uint8(want))
+					}
+				}
 				if dst[n] != 77 {
 					t.Fatal("wrote too far")
 				}

@@ -2651,6 +2651,57 @@ done:
 	VZEROUPPER
 	RET
 
+// func requantizeColumnsAVX512(dst *uint8, acc *int32, scales *float32, n int, lo float32, hi float32, zero int32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·requantizeColumnsAVX512(SB), NOSPLIT, $0-44
+	VBROADCASTSS lo+32(FP), Z0
+	VBROADCASTSS hi+36(FP), Z1
+	MOVL         zero+40(FP), AX
+	VPBROADCASTD AX, Z2
+	MOVQ         n+24(FP), AX
+	MOVQ         dst+0(FP), CX
+	MOVQ         acc+8(FP), DX
+	MOVQ         scales+16(FP), BX
+
+loop:
+	CMPQ      AX, $0x10
+	JLT       rest
+	VMOVDQU32 (DX), Z3
+	VMOVDQU32 (BX), Z4
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z4, Z3, Z3
+	VMAXPS    Z0, Z3, Z3
+	VMINPS    Z1, Z3, Z3
+	VCVTPS2DQ Z3, Z3
+	VPADDD    Z2, Z3, Z3
+	VPMOVDB   Z3, (CX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x40, DX
+	ADDQ      $0x40, BX
+	SUBQ      $0x10, AX
+	JMP       loop
+
+rest:
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        $0x00000001, SI
+	SHLXQ       AX, SI, SI
+	DECQ        SI
+	KMOVW       SI, K1
+	VMOVDQU32.Z (DX), K1, Z3
+	VMOVDQU32.Z (BX), K1, Z4
+	VCVTDQ2PS   Z3, Z3
+	VMULPS      Z4, Z3, Z3
+	VMAXPS      Z0, Z3, Z3
+	VMINPS      Z1, Z3, Z3
+	VCVTPS2DQ   Z3, Z3
+	VPADDD      Z2, Z3, Z3
+	VPMOVDB     Z3, K1, (CX)
+
+done:
+	VZEROUPPER
+	RET
+
 // func quantizeAVX512(dst *uint8, src *float32, n int, scale float32, lo float32, hi float32, zero int32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·quantizeAVX512(SB), NOSPLIT, $0-40
