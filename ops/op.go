@@ -64,6 +64,7 @@ const (
 	Random                         // not a function of its inputs: never fold or merge
 	Composite                      // defined by its decomposition, which passes write out first
 	ShapeOnly                      // reads only the type of its first input, never the contents
+	AnyDomain                      // known by name: importers take it for nodes of this name in domains that no table knows
 )
 
 // Case is a test: a node on given inputs. Backends are compared with Eval, and

@@ -11,6 +11,7 @@ import (
 type Table struct {
 	rows   map[opName][]*Op // by descending Since
 	source map[graph.OpID]string
+	named  map[string]*Op // rows that stand for their name in any domain
 }
 
 type opName struct{ domain, name string }
@@ -20,7 +21,7 @@ type opName struct{ domain, name string }
 // names both sources.
 func (t *Table) Add(source string, rows ...*Op) error {
 	if t.rows == nil {
-		t.rows, t.source = map[opName][]*Op{}, map[graph.OpID]string{}
+		t.rows, t.source, t.named = map[opName][]*Op{}, map[graph.OpID]string{}, map[string]*Op{}
 	}
 	for _, r := range rows {
 		if old, dup := t.source[r.ID]; dup {
@@ -28,6 +29,12 @@ func (t *Table) Add(source string, rows ...*Op) error {
 		}
 		if r.Infer == nil {
 			return fmt.Errorf("operator %s from %s has no Infer function", r.ID, source)
+		}
+		if r.Traits&AnyDomain != 0 {
+			if old := t.named[r.ID.Name]; old != nil {
+				return fmt.Errorf("operators named %s, in any domain, are defined by %s and by %s", r.ID.Name, t.source[old.ID], source)
+			}
+			t.named[r.ID.Name] = r
 		}
 		t.source[r.ID] = source
 		k := opName{r.ID.Domain, r.ID.Name}
@@ -51,6 +58,10 @@ func (t *Table) Resolve(domain, name string, opset int) *Op {
 	}
 	return nil
 }
+
+// Named returns the row that stands for operators of this name in domains of
+// which the table has none of that name, or nil.
+func (t *Table) Named(name string) *Op { return t.named[name] }
 
 // Lookup returns the row of exactly this operator version, or nil.
 func (t *Table) Lookup(id graph.OpID) *Op {

@@ -182,8 +182,13 @@ func (im *importer) declareNode(s *scope, p *proto.NodeProto) error {
 		return fmt.Errorf("%s: opset_import lists no version of ai.onnx", describe(s, p))
 	}
 	row := im.table.Resolve(dom, p.OpType, versions[dom])
-	if f := im.funcs[funcKey{dom, p.OpType, p.Overload}]; f != nil && (row == nil || p.Overload != "" || im.opt.InlineFunctions) {
+	// A function's body is what it computes: it goes before what is known of a name alone.
+	byName := row == nil || row.Traits&ops.AnyDomain != 0
+	if f := im.funcs[funcKey{dom, p.OpType, p.Overload}]; f != nil && (byName || p.Overload != "" || im.opt.InlineFunctions) {
 		return im.inline(s, p, f)
+	}
+	if row == nil && dom != "" {
+		row = im.table.Named(p.OpType)
 	}
 	id := graph.OpID{Domain: dom, Name: p.OpType}
 	if row != nil {

@@ -4,6 +4,7 @@ package library
 
 import (
 	"github.com/ssdc-go/ssdc/ops"
+	"github.com/ssdc-go/ssdc/ops/mamba"
 	"github.com/ssdc-go/ssdc/ops/microsoft"
 	"github.com/ssdc-go/ssdc/ops/ml"
 	"github.com/ssdc-go/ssdc/ops/onnx"
@@ -12,7 +13,7 @@ import (
 
 // Register adds them all to t.
 func Register(t *ops.Table) error {
-	for _, add := range []func(*ops.Table) error{onnx.Register, ml.Register, ssm.Register, microsoft.Register} {
+	for _, add := range []func(*ops.Table) error{onnx.Register, ml.Register, ssm.Register, microsoft.Register, mamba.Register} {
 		if err := add(t); err != nil {
 			return err
 		}

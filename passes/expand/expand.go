@@ -13,7 +13,7 @@ import (
 // decomposition is the definition.
 var Pass = &passes.Pass{
 	Name: "expand",
-	Doc:  "composite operators (com.microsoft, versions before opset 7) become the standard operators that define them",
+	Doc:  "composite operators (com.microsoft, functions of mamba_ssm, versions before opset 7) become the standard operators that define them",
 	Run: func(c *passes.Context, g *graph.Graph) error {
 		kept := map[*graph.Node]bool{}
 		for {
