@@ -217,6 +217,15 @@ func igemmRequantize() {
 		saturate(z, lo, hi, zero)
 		storeBytes(z, at["dst"], mask)
 	})
+	begin("requantizeSumsAVX512", "func(dst *uint8, acc *float32, n int, add, scale, lo, hi float32, zero int32)", "writes (acc+add)*scale; see RequantizeSums.")
+	add, scale, lo, hi, zero = everywhere("add", false), everywhere("scale", false), everywhere("lo", false), everywhere("hi", false), everywhere("zero", true)
+	byteLoop(map[string]int{"dst": 1, "acc": 4}, []string{"dst", "acc"}, func(at map[string]operand.Mem, mask reg.Register) {
+		z := loadWords(at["acc"], mask)
+		VADDPS(add, z, z)
+		VMULPS(scale, z, z)
+		saturate(z, lo, hi, zero)
+		storeBytes(z, at["dst"], mask)
+	})
 	begin("requantizeColumnsAVX512", "func(dst *uint8, acc *int32, scales *float32, n int, lo, hi float32, zero int32)", "writes acc[i]*scales[i]; see RequantizeColumns.")
 	lo, hi, zero = everywhere("lo", false), everywhere("hi", false), everywhere("zero", true)
 	byteLoop(map[string]int{"dst": 1, "acc": 4, "scales": 4}, []string{"dst", "acc", "scales"}, func(at map[string]operand.Mem, mask reg.Register) {

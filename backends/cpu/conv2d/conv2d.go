@@ -232,7 +232,7 @@ type fillTask struct{ *Conv }
 // Do writes the planes of one channel of one image.
 func (c fillTask) Do(_, i int) {
 	n := c.s.In[0] * c.s.In[1]
-	c.planes.fill(&c.s, c.src[i*c.planes.channel():], c.args.X[i*n:(i+1)*n])
+	c.planes.fill(c.src[i*c.planes.channel():], c.args.X[i*n:(i+1)*n])
 }
 
 type multiplyTask struct{ *Conv }

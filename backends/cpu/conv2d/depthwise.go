@@ -31,7 +31,7 @@ func NewDepthwise(s Shape, workers int) (*Depthwise, error) {
 	d.taps = d.planes.taps(&s)
 	for i := range d.worker {
 		if !d.planes.direct {
-			d.worker[i].plane = make([]float32, d.planes.channel())
+			d.worker[i].plane = make([]float32, d.planes.channel()) // zeros, as padding is
 		}
 		d.worker[i].sum = make([]float32, s.Out[0]*d.planes.pitch)
 	}
@@ -58,7 +58,7 @@ func (d depthwiseTask) Do(worker, i int) {
 	in, pixels := s.In[0]*s.In[1], s.Out[0]*s.Out[1]
 	src := d.args.X[i*in : (i+1)*in]
 	if !d.planes.direct {
-		d.planes.fill(s, ws.plane, src)
+		inside(&d.planes, ws.plane, src, everySecond)
 		src = ws.plane
 	}
 	pitch := d.planes.pitch

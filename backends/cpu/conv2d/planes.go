@@ -9,8 +9,15 @@ type planes struct {
 	direct      bool // the image itself
 	rows, pitch int  // of one plane
 	phase       [][2]int
-	padding     float32
+	step        int    // the horizontal stride
+	moves       []move // what of a channel's planes comes from its image
+	edges       []span // and what is padding
 }
+
+// move is n elements of the image, step apart, to neighbours in the planes.
+type move struct{ dst, src, n int }
+
+type span struct{ at, n int }
 
 func newPlanes(s *Shape) planes {
 	var p planes
@@ -23,7 +30,9 @@ func newPlanes(s *Shape) planes {
 		inside = inside && s.Stride[a] == 1 && s.Pad[a] == 0 && reach <= s.In[a]
 	}
 	if inside {
-		return planes{direct: true, rows: s.In[0], pitch: s.In[1], phase: [][2]int{{0, 0}}}
+		p = planes{direct: true, rows: s.In[0], pitch: s.In[1], phase: [][2]int{{0, 0}}}
+		p.layout(s)
+		return p
 	}
 	p.rows, p.pitch = size[0], size[1]
 	seen := map[[2]int]bool{}
@@ -36,6 +45,7 @@ func newPlanes(s *Shape) planes {
 			}
 		}
 	}
+	p.layout(s)
 	return p
 }
 
@@ -66,53 +76,78 @@ func (p *planes) taps(s *Shape) []int32 {
 	return list
 }
 
-// fill writes the planes of one channel from its image.
-func (p *planes) fill(s *Shape, dst, src []float32) { fillPlanes(p, s, dst, src, p.padding) }
-
-func fillPlanes[T float32 | uint8](p *planes, s *Shape, dst, src []T, padding T) {
+// layout finds the moves and edges of an image.
+func (p *planes) layout(s *Shape) {
+	p.step = s.Stride[1]
 	for i, f := range p.phase {
 		for r := range p.rows {
-			row := dst[(i*p.rows+r)*p.pitch:][:p.pitch]
-			y := r*s.Stride[0] + f[0] - s.Pad[0]
+			at, y := (i*p.rows+r)*p.pitch, r*s.Stride[0]+f[0]-s.Pad[0]
 			if y < 0 || y >= s.In[0] {
-				repeat(row, padding)
+				p.edges = append(p.edges, span{at, p.pitch})
 				continue
 			}
-			line := src[y*s.In[1]:][:s.In[1]]
-			// Columns q of the row with 0 <= q*stride+shift < width.
-			step, shift := s.Stride[1], f[1]-s.Pad[1]
+			// Columns q of the row with 0 <= q*step+shift < width.
+			shift := f[1] - s.Pad[1]
 			from := 0
 			if shift < 0 {
-				from = min(ceilDiv(-shift, step), p.pitch)
+				from = min(ceilDiv(-shift, p.step), p.pitch)
 			}
 			to := from
 			if s.In[1] > shift {
-				to = max(from, min(p.pitch, ceilDiv(s.In[1]-shift, step)))
+				to = max(from, min(p.pitch, ceilDiv(s.In[1]-shift, p.step)))
 			}
-			repeat(row[:from], padding)
-			switch {
-			case step == 1:
-				copy(row[from:to], line[from+shift:])
-			case step == 2 && from < to: // the usual stride, without checks
-				part := row[from:to]
-				in := line[from*2+shift:]
-				in = in[:2*len(part)-1]
-				for q := range part {
-					part[q] = in[2*q]
-				}
-			default:
-				for q := from; q < to; q++ {
-					row[q] = line[q*step+shift]
-				}
+			if from > 0 {
+				p.edges = append(p.edges, span{at, from})
 			}
-			repeat(row[to:], padding)
+			if to > from {
+				p.moves = append(p.moves, move{at + from, y*s.In[1] + from*p.step + shift, to - from})
+			}
+			if to < p.pitch {
+				p.edges = append(p.edges, span{at + to, p.pitch - to})
+			}
 		}
 	}
 }
 
-func repeat[T float32 | uint8](row []T, v T) {
-	for i := range row {
-		row[i] = v
+// border writes the padding of one channel's planes.
+func border[T float32 | uint8](p *planes, dst []T, padding T) {
+	for _, e := range p.edges {
+		row := dst[e.at : e.at+e.n]
+		for i := range row {
+			row[i] = padding
+		}
+	}
+}
+
+// fill writes the planes of one channel from its image.
+func (p *planes) fill(dst, src []float32) {
+	border(p, dst, 0)
+	inside(p, dst, src, everySecond)
+}
+
+// inside writes what one channel's planes take from its image; second is
+// everySecond for T.
+func inside[T float32 | uint8](p *planes, dst, src []T, second func(dst, src []T)) {
+	for _, m := range p.moves {
+		row, line := dst[m.dst:m.dst+m.n], src[m.src:]
+		switch p.step {
+		case 1:
+			copy(row, line)
+		case 2: // the usual stride
+			second(row, line)
+		default:
+			for q := range row {
+				row[q] = line[q*p.step]
+			}
+		}
+	}
+}
+
+// everySecondPortable writes dst[i] = src[2*i].
+func everySecondPortable[T float32 | uint8](dst, src []T) {
+	src = src[:2*len(dst)-1]
+	for q := range dst {
+		dst[q] = src[2*q]
 	}
 }
 

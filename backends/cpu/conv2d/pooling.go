@@ -54,13 +54,15 @@ func newPooling(s Shape, workers int, mean bool) (*Pooling, error) {
 		return nil, err
 	}
 	p := &Pooling{s: s, mean: mean, planes: newPlanes(&s), worker: make([]planeScratch, workers)}
+	padding := float32(0)
 	if !mean {
-		p.planes.padding = float32(math.Inf(-1))
+		padding = float32(math.Inf(-1))
 	}
 	p.taps = p.planes.taps(&s)
 	for i := range p.worker {
 		if !p.planes.direct {
 			p.worker[i].plane = make([]float32, p.planes.channel())
+			border(&p.planes, p.worker[i].plane, padding) // once: it stays
 		}
 		p.worker[i].sum = make([]float32, s.Out[0]*p.planes.pitch)
 	}
@@ -86,7 +88,7 @@ func (p poolingTask) Do(worker, i int) {
 	in, pixels := s.In[0]*s.In[1], s.Out[0]*s.Out[1]
 	src := p.x[i*in : (i+1)*in]
 	if !p.planes.direct {
-		p.planes.fill(s, ws.plane, src)
+		inside(&p.planes, ws.plane, src, everySecond)
 		src = ws.plane
 	}
 	y, pitch := p.y[i*pixels:(i+1)*pixels], p.planes.pitch

@@ -3,7 +3,6 @@ package conv2d
 import (
 	"github.com/ssdc-go/ssdc/backends/cpu/igemm"
 	"github.com/ssdc-go/ssdc/backends/cpu/pool"
-	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 )
 
 // QuantArgs are the operands of a convolution of bytes,
@@ -143,7 +142,8 @@ type quantFill struct{ *Quantised }
 func (c quantFill) Do(_, i int) {
 	n, size := c.s.In[0]*c.s.In[1], c.planes.channel()
 	dst := c.src[i*size : (i+1)*size]
-	fillPlanes(&c.planes, &c.s, dst, c.args.X[i*n:(i+1)*n], c.args.Zero)
+	border(&c.planes, dst, c.args.Zero)
+	inside(&c.planes, dst, c.args.X[i*n:(i+1)*n], everySecondPortable[uint8])
 	if c.args.Signed {
 		for j := range dst {
 			dst[j] ^= 0x80
@@ -242,7 +242,7 @@ func NewQuantDepthwise(s Shape, workers int) (*QuantDepthwise, error) {
 		w.image = make([]float32, s.In[0]*s.In[1])
 		w.plane = w.image
 		if !d.planes.direct {
-			w.plane = make([]float32, d.planes.channel())
+			w.plane = make([]float32, d.planes.channel()) // zeros, as padding is
 		}
 		w.w = make([]float32, len(d.taps))
 		w.sum, w.bytes = make([]float32, chunk), make([]uint8, s.Out[0]*d.planes.pitch)
@@ -274,7 +274,7 @@ func (d quantDepthwiseTask) Do(worker, i int) {
 	}
 	igemm.Dequantize(ws.image, d.args.X[i*in:(i+1)*in], d.args.Signed, zero, 1)
 	if !d.planes.direct {
-		d.planes.fill(s, ws.plane, ws.image)
+		inside(&d.planes, ws.plane, ws.image, everySecond)
 	}
 	pitch := d.planes.pitch
 	total := (s.Out[0]-1)*pitch + s.Out[1]
@@ -295,9 +295,7 @@ func (d quantDepthwiseTask) Do(worker, i int) {
 			hi := min(lo+chunk, total)
 			sum := ws.sum[:hi-lo]
 			sumTaps(sum, ws.plane[lo:], d.taps, ws.w, 0)
-			vec.AddS(sum, sum, float32(d.args.Add[ch]))
-			vec.MulS(sum, sum, d.args.Scale[ch])
-			o.Quantize(out[lo:hi], sum, 1)
+			o.RequantizeSums(out[lo:hi], sum, float32(d.args.Add[ch]), d.args.Scale[ch])
 		}
 		if pitch != s.Out[1] {
 			for y := range s.Out[0] {

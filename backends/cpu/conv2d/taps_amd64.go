@@ -8,3 +8,8 @@ package conv2d
 //
 //go:noescape
 func sumTapsAVX512(dst *float32, src *float32, taps *int32, w *float32, count int, n int, start float32)
+
+// everySecondAVX512 writes dst[i] = src[2*i] for i < n and reads src[:2*n-1] alone.
+//
+//go:noescape
+func everySecondAVX512(dst *float32, src *float32, n int)

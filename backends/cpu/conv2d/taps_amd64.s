@@ -85,3 +85,65 @@ tapsRest:
 done:
 	VZEROUPPER
 	RET
+
+DATA evens<>+0(SB)/4, $0x00000000
+DATA evens<>+4(SB)/4, $0x00000002
+DATA evens<>+8(SB)/4, $0x00000004
+DATA evens<>+12(SB)/4, $0x00000006
+DATA evens<>+16(SB)/4, $0x00000008
+DATA evens<>+20(SB)/4, $0x0000000a
+DATA evens<>+24(SB)/4, $0x0000000c
+DATA evens<>+28(SB)/4, $0x0000000e
+DATA evens<>+32(SB)/4, $0x00000010
+DATA evens<>+36(SB)/4, $0x00000012
+DATA evens<>+40(SB)/4, $0x00000014
+DATA evens<>+44(SB)/4, $0x00000016
+DATA evens<>+48(SB)/4, $0x00000018
+DATA evens<>+52(SB)/4, $0x0000001a
+DATA evens<>+56(SB)/4, $0x0000001c
+DATA evens<>+60(SB)/4, $0x0000001e
+GLOBL evens<>(SB), RODATA|NOPTR, $64
+
+// func everySecondAVX512(dst *float32, src *float32, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·everySecondAVX512(SB), NOSPLIT, $0-24
+	MOVQ      dst+0(FP), AX
+	MOVQ      src+8(FP), CX
+	MOVQ      n+16(FP), DX
+	VMOVDQU32 evens<>+0(SB), Z0
+
+seconds:
+	CMPQ      DX, $0x11
+	JLT       secondsRest
+	VMOVUPS   (CX), Z1
+	VMOVUPS   64(CX), Z2
+	VMOVDQA32 Z0, Z3
+	VPERMI2PS Z2, Z1, Z3
+	VMOVUPS   Z3, (AX)
+	ADDQ      $0x00000080, CX
+	ADDQ      $0x40, AX
+	SUBQ      $0x10, DX
+	JMP       seconds
+
+secondsRest:
+	TESTQ     DX, DX
+	JZ        secondsDone
+	LEAQ      -1(DX)(DX*1), SI
+	MOVQ      $0x00000001, BX
+	SHLXQ     SI, BX, BX
+	DECQ      BX
+	KMOVW     BX, K1
+	SHRQ      $0x10, BX
+	KMOVW     BX, K2
+	VMOVUPS.Z (CX), K1, Z1
+	VMOVUPS.Z 64(CX), K2, Z2
+	VPERMI2PS Z2, Z1, Z0
+	MOVQ      $0x00000001, BX
+	SHLXQ     DX, BX, BX
+	DECQ      BX
+	KMOVW     BX, K1
+	VMOVUPS   Z0, K1, (AX)
+
+secondsDone:
+	VZEROUPPER
+	RET

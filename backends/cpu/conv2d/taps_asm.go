@@ -17,3 +17,16 @@ func sumTaps(dst, src []float32, taps []int32, w []float32, start float32) {
 	_ = w[len(taps)-1]
 	sumTapsAVX512(&dst[0], &src[0], &taps[0], &w[0], len(taps), len(dst), start)
 }
+
+// everySecond writes dst[i] = src[2*i].
+func everySecond(dst, src []float32) {
+	if len(dst) == 0 {
+		return
+	}
+	_ = src[2*len(dst)-2]
+	if isa.Current() < isa.AVX512 {
+		everySecondPortable(dst, src)
+		return
+	}
+	everySecondAVX512(&dst[0], &src[0], len(dst))
+}

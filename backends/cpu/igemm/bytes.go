@@ -35,6 +35,19 @@ func (o *Output) Requantize(dst []uint8, acc []int32, add int32, scale float32) 
 	}
 }
 
+// RequantizeSums writes (acc+add)*scale, where acc holds whole numbers in float32.
+func (o *Output) RequantizeSums(dst []uint8, acc []float32, add, scale float32) {
+	lo, hi := o.bounds()
+	dst = dst[:len(acc)]
+	if fast() && len(acc) > 0 {
+		requantizeSumsAVX512(&dst[0], &acc[0], len(acc), add, scale, lo, hi, o.Zero)
+		return
+	}
+	for i, v := range acc {
+		dst[i] = uint8(round(float32(v+add)*scale, lo, hi) + o.Zero)
+	}
+}
+
 // RequantizeColumns writes acc[i]*scales[i].
 func (o *Output) RequantizeColumns(dst []uint8, acc []int32, scales []float32) {
 	lo, hi := o.bounds()

@@ -86,6 +86,17 @@ func TestRequantize(t *testing.T) {
 						t.Fatalf("n=%d: %d becomes %d, want %d", n, v, dst[i], uint8(want))
 					}
 				}
+				sums := make([]float32, n)
+				for i, v := range acc {
+					sums[i] = float32(v)
+				}
+				o.RequantizeSums(dst, sums, 5, 0.25)
+				for i, v := range acc {
+					want := int32(math.RoundToEven(float64(v+5)*0.25)) + o.Zero
+					if want = min(max(want, o.Lo), o.Hi); dst[i] != uint8(want) {
+						t.Fatalf("n=%d: sum %d becomes %d, want %d", n, v, dst[i], uint8(want))
+					}
+				}
 				scales := make([]float32, n)
 				for i := range scales {
 					scales[i] = float32(1+i%5) / 8

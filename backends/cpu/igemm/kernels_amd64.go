@@ -154,6 +154,11 @@ func interleaveAVX2(dst *uint8, r0 *uint8, r1 *uint8, r2 *uint8, r3 *uint8)
 //go:noescape
 func requantizeAVX512(dst *uint8, acc *int32, n int, add int32, scale float32, lo float32, hi float32, zero int32)
 
+// requantizeSumsAVX512 writes (acc+add)*scale; see RequantizeSums.
+//
+//go:noescape
+func requantizeSumsAVX512(dst *uint8, acc *float32, n int, add float32, scale float32, lo float32, hi float32, zero int32)
+
 // requantizeColumnsAVX512 writes acc[i]*scales[i]; see RequantizeColumns.
 //
 //go:noescape

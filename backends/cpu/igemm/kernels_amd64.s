@@ -2651,6 +2651,55 @@ done:
 	VZEROUPPER
 	RET
 
+// func requantizeSumsAVX512(dst *uint8, acc *float32, n int, add float32, scale float32, lo float32, hi float32, zero int32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·requantizeSumsAVX512(SB), NOSPLIT, $0-44
+	VBROADCASTSS add+24(FP), Z0
+	VBROADCASTSS scale+28(FP), Z1
+	VBROADCASTSS lo+32(FP), Z2
+	VBROADCASTSS hi+36(FP), Z3
+	MOVL         zero+40(FP), AX
+	VPBROADCASTD AX, Z4
+	MOVQ         n+16(FP), AX
+	MOVQ         dst+0(FP), CX
+	MOVQ         acc+8(FP), DX
+
+loop:
+	CMPQ      AX, $0x10
+	JLT       rest
+	VMOVDQU32 (DX), Z5
+	VADDPS    Z0, Z5, Z5
+	VMULPS    Z1, Z5, Z5
+	VMAXPS    Z2, Z5, Z5
+	VMINPS    Z3, Z5, Z5
+	VCVTPS2DQ Z5, Z5
+	VPADDD    Z4, Z5, Z5
+	VPMOVDB   Z5, (CX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x40, DX
+	SUBQ      $0x10, AX
+	JMP       loop
+
+rest:
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        $0x00000001, BX
+	SHLXQ       AX, BX, BX
+	DECQ        BX
+	KMOVW       BX, K1
+	VMOVDQU32.Z (DX), K1, Z5
+	VADDPS      Z0, Z5, Z5
+	VMULPS      Z1, Z5, Z5
+	VMAXPS      Z2, Z5, Z5
+	VMINPS      Z3, Z5, Z5
+	VCVTPS2DQ   Z5, Z5
+	VPADDD      Z4, Z5, Z5
+	VPMOVDB     Z5, K1, (CX)
+
+done:
+	VZEROUPPER
+	RET
+
 // func requantizeColumnsAVX512(dst *uint8, acc *int32, scales *float32, n int, lo float32, hi float32, zero int32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·requantizeColumnsAVX512(SB), NOSPLIT, $0-44
