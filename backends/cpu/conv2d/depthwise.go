@@ -11,6 +11,7 @@ type Depthwise struct {
 	s      Shape
 	planes planes
 	taps   []int32
+	reach  int // the largest of them
 	args   Args
 	worker []planeScratch
 	task   pool.Task
@@ -29,6 +30,7 @@ func NewDepthwise(s Shape, workers int) (*Depthwise, error) {
 	}
 	d := &Depthwise{s: s, planes: newPlanes(&s), worker: make([]planeScratch, workers)}
 	d.taps = d.planes.taps(&s)
+	d.reach = farthest(d.taps)
 	for i := range d.worker {
 		if !d.planes.direct {
 			d.worker[i].plane = make([]float32, d.planes.channel()) // zeros, as padding is
@@ -78,7 +80,7 @@ func (d depthwiseTask) Do(worker, i int) {
 		}
 		for lo := 0; lo < total; lo += chunk {
 			hi := min(lo+chunk, total)
-			sumTaps(sum[lo:hi], src[lo:], d.taps, w, start)
+			sumTaps(sum[lo:hi], src[lo:], d.taps, d.reach, w, start)
 		}
 		if pitch != s.Out[1] {
 			for y := range s.Out[0] {
@@ -91,6 +93,15 @@ func (d depthwiseTask) Do(worker, i int) {
 		}
 		d.args.epilogue(d.args.Y[at:at+pixels], residual)
 	}
+}
+
+// farthest is the largest tap, 0 when there is none.
+func farthest(taps []int32) int {
+	m := int32(0)
+	for _, t := range taps {
+		m = max(m, t)
+	}
+	return int(m)
 }
 
 // sumTapsPortable writes dst[i] = start + sum_t w[t]*src[taps[t]+i].

@@ -181,6 +181,10 @@ func (c quantMultiply) Do(worker, i int) {
 			j := (p0 + p) * panelWidth
 			cols := min(panelWidth, pixels-j)
 			ks.UnsignedB(m, quads, w[r*ld:], ld, b[p*size:(p+1)*size], ws.sums[:], panelWidth)
+			if cols == panelWidth {
+				c.args.Out.RequantizeRows(out[r*pixels+j:], pixels, ws.sums[:], c.args.Add[ch0+r:][:m], c.args.Scale[ch0+r:])
+				continue
+			}
 			for q := range m {
 				c.args.Out.Requantize(out[(r+q)*pixels+j:][:cols], ws.sums[q*panelWidth:][:cols], c.args.Add[ch0+r+q], c.args.Scale[ch0+r+q])
 			}
@@ -216,6 +220,7 @@ type QuantDepthwise struct {
 	s      Shape
 	planes planes
 	taps   []int32
+	reach  int // the largest of them
 	args   QuantArgs
 	worker []quantPlanes
 	task   pool.Task
@@ -237,6 +242,7 @@ func NewQuantDepthwise(s Shape, workers int) (*QuantDepthwise, error) {
 	}
 	d := &QuantDepthwise{s: s, planes: newPlanes(&s), worker: make([]quantPlanes, workers)}
 	d.taps = d.planes.taps(&s)
+	d.reach = farthest(d.taps)
 	for i := range d.worker {
 		w := &d.worker[i]
 		w.image = make([]float32, s.In[0]*s.In[1])
@@ -294,7 +300,7 @@ func (d quantDepthwiseTask) Do(worker, i int) {
 		for lo := 0; lo < total; lo += chunk {
 			hi := min(lo+chunk, total)
 			sum := ws.sum[:hi-lo]
-			sumTaps(sum, ws.plane[lo:], d.taps, ws.w, 0)
+			sumTaps(sum, ws.plane[lo:], d.taps, d.reach, ws.w, 0)
 			o.RequantizeSums(out[lo:hi], sum, float32(d.args.Add[ch]), d.args.Scale[ch])
 		}
 		if pitch != s.Out[1] {

@@ -2,7 +2,7 @@
 
 package conv2d
 
-func sumTaps(dst, src []float32, taps []int32, w []float32, start float32) {
+func sumTaps(dst, src []float32, taps []int32, _ int, w []float32, start float32) {
 	sumTapsPortable(dst, src, taps, w, start)
 }
 

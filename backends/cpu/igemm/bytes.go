@@ -35,6 +35,21 @@ func (o *Output) Requantize(dst []uint8, acc []int32, add int32, scale float32) 
 	}
 }
 
+// RequantizeRows writes rows of Width columns, ldd apart in dst and dense in acc:
+// (acc+add)*scale, with an add and a scale per row.
+func (o *Output) RequantizeRows(dst []uint8, ldd int, acc, add []int32, scales []float32) {
+	rows := len(add)
+	if fast() && rows > 0 {
+		lo, hi := o.bounds()
+		_, _, _ = dst[(rows-1)*ldd+Width-1], acc[rows*Width-1], scales[rows-1]
+		requantizeRowsAVX512(&dst[0], ldd, &acc[0], rows, &add[0], &scales[0], lo, hi, o.Zero)
+		return
+	}
+	for r, a := range add {
+		o.Requantize(dst[r*ldd:], acc[r*Width:(r+1)*Width], a, scales[r])
+	}
+}
+
 // RequantizeSums writes (acc+add)*scale, where acc holds whole numbers in float32.
 func (o *Output) RequantizeSums(dst []uint8, acc []float32, add, scale float32) {
 	lo, hi := o.bounds()

@@ -3,6 +3,7 @@ package igemm
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/ssdc-go/ssdc/backends/cpu/isa"
@@ -111,6 +112,32 @@ func TestRequantize(t *testing.T) {
 				if dst[n] != 77 {
 					t.Fatal("wrote too far")
 				}
+			}
+		}
+	})
+}
+
+// TestRequantizeRows: rows of full width are what Requantize makes of each, and nothing between them is written.
+func TestRequantizeRows(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(5, 6))
+		for rows := 1; rows <= MaxRows; rows++ {
+			const ldd = Width + 5
+			o := Output{Zero: 7, Lo: 0, Hi: 255}
+			acc, add, scales := make([]int32, rows*Width), make([]int32, rows), make([]float32, rows)
+			for i := range acc {
+				acc[i] = int32(r.IntN(2000) - 1000)
+			}
+			for i := range add {
+				add[i], scales[i] = int32(r.IntN(50)), r.Float32()/4
+			}
+			got, want := make([]uint8, (rows-1)*ldd+Width), make([]uint8, (rows-1)*ldd+Width)
+			o.RequantizeRows(got, ldd, acc, add, scales)
+			for i := range rows {
+				o.Requantize(want[i*ldd:], acc[i*Width:(i+1)*Width], add[i], scales[i])
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("%d rows: %v, want %v", rows, got, want)
 			}
 		}
 	})

@@ -15,6 +15,10 @@ func requantizeAVX512(dst *uint8, acc *int32, n int, add int32, scale, lo, hi fl
 	panic(missing)
 }
 
+func requantizeRowsAVX512(dst *uint8, ldd int, acc *int32, rows int, add *int32, scales *float32, lo, hi float32, zero int32) {
+	panic(missing)
+}
+
 func requantizeSumsAVX512(dst *uint8, acc *float32, n int, add, scale, lo, hi float32, zero int32) {
 	panic(missing)
 }

@@ -154,6 +154,11 @@ func interleaveAVX2(dst *uint8, r0 *uint8, r1 *uint8, r2 *uint8, r3 *uint8)
 //go:noescape
 func requantizeAVX512(dst *uint8, acc *int32, n int, add int32, scale float32, lo float32, hi float32, zero int32)
 
+// requantizeRowsAVX512 writes rows of 32 columns, (acc+add)*scale with an add and a scale per row; see RequantizeRows.
+//
+//go:noescape
+func requantizeRowsAVX512(dst *uint8, ldd int, acc *int32, rows int, add *int32, scales *float32, lo float32, hi float32, zero int32)
+
 // requantizeSumsAVX512 writes (acc+add)*scale; see RequantizeSums.
 //
 //go:noescape

@@ -2651,6 +2651,48 @@ done:
 	VZEROUPPER
 	RET
 
+// func requantizeRowsAVX512(dst *uint8, ldd int, acc *int32, rows int, add *int32, scales *float32, lo float32, hi float32, zero int32)
+// Requires: AVX, AVX512F
+TEXT ·requantizeRowsAVX512(SB), NOSPLIT, $0-60
+	VBROADCASTSS lo+48(FP), Z0
+	VBROADCASTSS hi+52(FP), Z1
+	MOVL         zero+56(FP), AX
+	VPBROADCASTD AX, Z2
+	MOVQ         dst+0(FP), AX
+	MOVQ         ldd+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         rows+24(FP), BX
+	MOVQ         add+32(FP), SI
+	MOVQ         scales+40(FP), DI
+
+row:
+	VMOVDQU32   (DX), Z3
+	VPADDD.BCST (SI), Z3, Z3
+	VCVTDQ2PS   Z3, Z3
+	VMULPS.BCST (DI), Z3, Z3
+	VMAXPS      Z0, Z3, Z3
+	VMINPS      Z1, Z3, Z3
+	VCVTPS2DQ   Z3, Z3
+	VPADDD      Z2, Z3, Z3
+	VPMOVDB     Z3, (AX)
+	VMOVDQU32   64(DX), Z3
+	VPADDD.BCST (SI), Z3, Z3
+	VCVTDQ2PS   Z3, Z3
+	VMULPS.BCST (DI), Z3, Z3
+	VMAXPS      Z0, Z3, Z3
+	VMINPS      Z1, Z3, Z3
+	VCVTPS2DQ   Z3, Z3
+	VPADDD      Z2, Z3, Z3
+	VPMOVDB     Z3, 16(AX)
+	ADDQ        CX, AX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x04, SI
+	ADDQ        $0x04, DI
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
 // func requantizeSumsAVX512(dst *uint8, acc *float32, n int, add float32, scale float32, lo float32, hi float32, zero int32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·requantizeSumsAVX512(SB), NOSPLIT, $0-44
