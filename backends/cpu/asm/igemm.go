@@ -82,19 +82,21 @@ func igemmKernel(rows int, unsignedA bool) {
 	RET()
 }
 
-// igemmInterleave emits the gathering of one quad of a panel: four rows of 32
-// bytes become 32 columns of four.
+// igemmInterleave emits the gathering of a panel, quad by quad: four rows of 32
+// bytes each.
 func igemmInterleave() {
-	TEXT("interleaveAVX2", NOSPLIT, "func(dst, r0, r1, r2, r3 *uint8)")
-	Doc("interleaveAVX2 writes dst[4*j+i] = ri[j] for j < 32.")
+	TEXT("interleaveAVX2", NOSPLIT, "func(dst, src *uint8, taps *int32, quads int)")
+	Doc("interleaveAVX2 writes dst[128*q+4*j+i] = src[taps[4*q+i]+j] for j < 32.")
 	Pragma("noescape")
+	dst, src, taps, quads := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("taps"), GP64()), Load(Param("quads"), GP64())
+	Label("quad")
 	var rows []reg.VecVirtual
 	for i := range 4 {
-		r := YMM()
-		VMOVDQU(operand.Mem{Base: Load(Param(fmt.Sprintf("r%d", i)), GP64())}, r)
+		r, at := YMM(), GP64()
+		MOVLQSX(operand.Mem{Base: taps, Disp: 4 * i}, at)
+		VMOVDQU(operand.Mem{Base: src, Index: at, Scale: 1}, r)
 		rows = append(rows, r)
 	}
-	dst := Load(Param("dst"), GP64())
 	// Unpacking works within halves: columns 0..15 and 16..31.
 	for half, f := range []func(...operand.Op){func(o ...operand.Op) { VPUNPCKLBW(o[0], o[1], o[2]) }, func(o ...operand.Op) { VPUNPCKHBW(o[0], o[1], o[2]) }} {
 		p, q := YMM(), YMM()
@@ -108,6 +110,10 @@ func igemmInterleave() {
 			VEXTRACTI128(operand.Imm(1), v, operand.Mem{Base: dst, Disp: 64 + half*32 + i*16})
 		}
 	}
+	ADDQ(operand.U32(128), dst)
+	ADDQ(operand.Imm(16), taps)
+	DECQ(quads)
+	JNZ(operand.LabelRef("quad"))
 	VZEROUPPER()
 	RET()
 }

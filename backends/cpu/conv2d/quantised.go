@@ -49,7 +49,8 @@ func QuantUnpack(dst, packed []uint8, rows, k int) {
 type Quantised struct {
 	s      Shape
 	planes planes
-	taps   []int32
+	taps   []int32 // in fours: beyond the last, where the weights are zeros, it stands again
+	reach  int     // the largest of them
 	panels []panel
 	tiles  split
 	args   QuantArgs
@@ -66,7 +67,7 @@ type Quantised struct {
 
 type quantScratch struct {
 	packB []uint8
-	rows  [4][panelWidth]uint8
+	rows  [4 * panelWidth]uint8
 	sums  [igemm.MaxRows * panelWidth]int32
 }
 
@@ -83,6 +84,10 @@ func NewQuantised(s Shape, workers int, signed bool) (*Quantised, error) {
 		c.planes.direct = false
 	}
 	c.taps, c.panels = c.planes.taps(&s), c.planes.panels(&s)
+	for len(c.taps)%4 != 0 {
+		c.taps = append(c.taps, c.taps[len(c.taps)-1])
+	}
+	c.reach = farthest(c.taps)
 	size := igemm.PanelSize(s.K())
 	most := min(maxPanels, max(1, quantPanelBytes/max(size, 1)))
 	c.tiles = divide(&s, len(c.panels), workers)
@@ -193,23 +198,23 @@ func (c quantMultiply) Do(worker, i int) {
 	}
 }
 
-// gather writes one panel, quad by quad.
+// fourRows are the taps of four rows one behind the other.
+var fourRows = []int32{0, panelWidth, 2 * panelWidth, 3 * panelWidth}
+
+// gather writes one panel.
 func (c quantMultiply) gather(ws *quantScratch, ks *igemm.Kernels, dst, src []uint8, p *panel) {
-	var rows [4][]uint8
-	whole := len(p.runs) == 1 && p.runs[0].n == panelWidth
+	if len(p.runs) == 1 && p.runs[0].n == panelWidth {
+		ks.Interleave(dst, src[p.runs[0].from:], c.taps, c.reach)
+		return
+	}
 	for q := 0; q < len(c.taps); q += 4 {
-		for i := range rows {
-			tap := int(c.taps[min(q+i, len(c.taps)-1)]) // beyond the last the weights are zeros
-			if whole {
-				rows[i] = src[tap+p.runs[0].from:][:panelWidth]
-				continue
-			}
-			rows[i] = ws.rows[i][:]
+		for i, tap := range c.taps[q : q+4] {
+			row := ws.rows[i*panelWidth:][:panelWidth]
 			for _, r := range p.runs {
-				copy(rows[i][r.at:r.at+r.n], src[tap+r.from:])
+				copy(row[r.at:r.at+r.n], src[int(tap)+r.from:])
 			}
 		}
-		ks.Interleave(dst[q*panelWidth:], rows[0], rows[1], rows[2], rows[3])
+		ks.Interleave(dst[q*panelWidth:], ws.rows[:], fourRows, 3*panelWidth)
 	}
 }
 

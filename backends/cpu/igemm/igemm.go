@@ -81,14 +81,23 @@ func check(m, quads int, a []uint8, lda int, b []uint8, c []int32, ldc int) {
 	}
 }
 
-// Interleave writes one quad of a panel from four rows of 32 bytes.
-func (ks *Kernels) Interleave(dst, r0, r1, r2, r3 []uint8) {
-	dst, r0, r1, r2, r3 = dst[:4*Width], r0[:Width], r1[:Width], r2[:Width], r3[:Width]
-	if ks.interleaveFast {
-		interleave(&dst[0], &r0[0], &r1[0], &r2[0], &r3[0])
+// Interleave writes the quads of a panel: row i has the 32 bytes of src from
+// taps[i] on. Taps come in fours; reach is the largest.
+func (ks *Kernels) Interleave(dst, src []uint8, taps []int32, reach int) {
+	quads := len(taps) / 4
+	if quads == 0 {
 		return
 	}
-	for j := range Width {
-		dst[4*j], dst[4*j+1], dst[4*j+2], dst[4*j+3] = r0[j], r1[j], r2[j], r3[j]
+	dst = dst[:quads*4*Width]
+	if ks.interleaveFast {
+		_ = src[reach+Width-1]
+		interleave(&dst[0], &src[0], &taps[0], quads)
+		return
+	}
+	for i, tap := range taps {
+		quad := dst[i/4*4*Width+i%4:]
+		for j, v := range src[tap : int(tap)+Width] {
+			quad[4*j] = v
+		}
 	}
 }

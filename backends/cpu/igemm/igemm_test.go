@@ -146,19 +146,16 @@ func TestRequantizeRows(t *testing.T) {
 // TestInterleave compares with the definition.
 func TestInterleave(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
-		var rows [4][]uint8
-		for i := range rows {
-			rows[i] = make([]uint8, Width)
-			for j := range rows[i] {
-				rows[i][j] = uint8(i*50 + j)
-			}
+		taps := []int32{3, 90, 1, 40, 0, 33, 68, 68}
+		src, dst := make([]uint8, 90+Width), make([]uint8, len(taps)*Width)
+		for i := range src {
+			src[i] = uint8(i * 7)
 		}
-		dst := make([]uint8, 4*Width)
-		Current().Interleave(dst, rows[0], rows[1], rows[2], rows[3])
-		for j := range Width {
-			for i := range rows {
-				if dst[4*j+i] != rows[i][j] {
-					t.Fatalf("column %d, row %d: %d", j, i, dst[4*j+i])
+		Current().Interleave(dst, src, taps, 90)
+		for i, tap := range taps {
+			for j := range Width {
+				if got := dst[i/4*4*Width+4*j+i%4]; got != src[int(tap)+j] {
+					t.Fatalf("column %d, row %d: %d, want %d", j, i, got, src[int(tap)+j])
 				}
 			}
 		}

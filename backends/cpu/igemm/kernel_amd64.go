@@ -26,6 +26,6 @@ func Current() *Kernels {
 	return &portableKernels
 }
 
-func interleave(dst, r0, r1, r2, r3 *uint8) { interleaveAVX2(dst, r0, r1, r2, r3) }
+func interleave(dst, src *uint8, taps *int32, quads int) { interleaveAVX2(dst, src, taps, quads) }
 
 func fast() bool { return isa.Current() >= isa.AVX512 }

@@ -9,7 +9,7 @@ func Current() *Kernels { return &portableKernels }
 
 func fast() bool { return false }
 
-func interleave(dst, r0, r1, r2, r3 *uint8) { panic(missing) }
+func interleave(dst, src *uint8, taps *int32, quads int) { panic(missing) }
 
 func requantizeAVX512(dst *uint8, acc *int32, n int, add int32, scale, lo, hi float32, zero int32) {
 	panic(missing)

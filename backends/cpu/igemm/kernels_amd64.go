@@ -144,10 +144,10 @@ func columns13VNNI(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
 //go:noescape
 func columns14VNNI(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
 
-// interleaveAVX2 writes dst[4*j+i] = ri[j] for j < 32.
+// interleaveAVX2 writes dst[128*q+4*j+i] = src[taps[4*q+i]+j] for j < 32.
 //
 //go:noescape
-func interleaveAVX2(dst *uint8, r0 *uint8, r1 *uint8, r2 *uint8, r3 *uint8)
+func interleaveAVX2(dst *uint8, src *uint8, taps *int32, quads int)
 
 // requantizeAVX512 writes (acc+add)*scale; see Requantize.
 //

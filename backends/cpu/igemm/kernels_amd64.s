@@ -2568,18 +2568,23 @@ out:
 	VZEROUPPER
 	RET
 
-// func interleaveAVX2(dst *uint8, r0 *uint8, r1 *uint8, r2 *uint8, r3 *uint8)
+// func interleaveAVX2(dst *uint8, src *uint8, taps *int32, quads int)
 // Requires: AVX, AVX2
-TEXT ·interleaveAVX2(SB), NOSPLIT, $0-40
-	MOVQ         r0+8(FP), AX
-	VMOVDQU      (AX), Y0
-	MOVQ         r1+16(FP), AX
-	VMOVDQU      (AX), Y1
-	MOVQ         r2+24(FP), AX
-	VMOVDQU      (AX), Y2
-	MOVQ         r3+32(FP), AX
-	VMOVDQU      (AX), Y3
-	MOVQ         dst+0(FP), AX
+TEXT ·interleaveAVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ taps+16(FP), DX
+	MOVQ quads+24(FP), BX
+
+quad:
+	MOVLQSX      (DX), SI
+	VMOVDQU      (CX)(SI*1), Y0
+	MOVLQSX      4(DX), SI
+	VMOVDQU      (CX)(SI*1), Y1
+	MOVLQSX      8(DX), SI
+	VMOVDQU      (CX)(SI*1), Y2
+	MOVLQSX      12(DX), SI
+	VMOVDQU      (CX)(SI*1), Y3
 	VPUNPCKLBW   Y1, Y0, Y4
 	VPUNPCKLBW   Y3, Y2, Y5
 	VPUNPCKLWD   Y5, Y4, Y6
@@ -2596,6 +2601,10 @@ TEXT ·interleaveAVX2(SB), NOSPLIT, $0-40
 	VEXTRACTI128 $0x01, Y2, 96(AX)
 	VMOVDQU      X0, 48(AX)
 	VEXTRACTI128 $0x01, Y0, 112(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x10, DX
+	DECQ         BX
+	JNZ          quad
 	VZEROUPPER
 	RET
 
