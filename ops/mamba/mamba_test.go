@@ -1,12 +1,16 @@
 package mamba
 
 import (
+	"context"
+	"math"
 	"strings"
 	"testing"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
+	"github.com/ssdc-go/ssdc/ops/onnx"
+	"github.com/ssdc-go/ssdc/ops/ssm"
 )
 
 // TestRows: every row says what it is, and how its parameters are given.
@@ -94,5 +98,81 @@ func TestErrors(t *testing.T) {
 				t.Errorf("%v\nwant %q", err, c.want)
 			}
 		})
+	}
+}
+
+// tiedStep is a decode step as the mixers of Mamba-2 write it: A, dt, dt_bias and D repeated over the channels of a head.
+const tiedStep = `graph g (float[3,4,8,16] state, float[3,4,8] x, float[3,4,1] dt, float[4,1,1] a, float[3,2,16] B, float[3,2,16] C, float[4,1] d, float[4,1] bias, int64[3] s3, int64[3] sa, int64[2] s2) => (float[3,4,8] y, float[3,4,8,16] new)
+{
+  float[3,4,8] dtw = Expand-13 (dt, s3)
+  float[4,8,16] aw = Expand-13 (a, sa)
+  float[4,8] dw = Expand-13 (d, s2)
+  float[4,8] bw = Expand-13 (bias, s2)
+  float[3,4,8] y, float[3,4,8,16] new = mamba_ssm.selective_state_update-1 <dt_softplus: int = 1> (state, x, dtw, aw, B, C, dw, _, bw)
+}`
+
+// TestTiedStep: a step whose parameters are seen to be repeated is one of ssm.SSD, and gives what the step gives that does not see it.
+func TestTiedStep(t *testing.T) {
+	var tab ops.Table
+	for _, add := range []func(*ops.Table) error{onnx.Register, ssm.Register, Register} {
+		if err := add(&tab); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rand := func(seed int, scale float64, shape ...int) *tensor.Tensor {
+		x := tensor.New(tensor.Float32, shape...)
+		for i := range x.Len() {
+			x.SetAt(i, scale*math.Sin(float64(7*i+seed)))
+		}
+		return x
+	}
+	a := rand(4, 1, 4, 1, 1)
+	for i := range a.Len() {
+		a.SetAt(i, -math.Abs(a.At(i)))
+	}
+	in := []*tensor.Tensor{rand(1, 1, 3, 4, 8, 16), rand(2, 1, 3, 4, 8), rand(3, 1, 3, 4, 1), a, rand(5, 1, 3, 2, 16), rand(6, 1, 3, 2, 16), rand(7, 1, 4, 1), rand(8, 1, 4, 1),
+		tensor.Ints(3, 4, 8), tensor.Ints(4, 8, 16), tensor.Ints(4, 8)}
+	// The shapes are constants, so that the graph shows what is repeated; or inputs, and it does not.
+	var got [2][]*tensor.Tensor
+	for i, shown := range []bool{true, false} {
+		g, err := graph.ParseString(tiedStep)
+		if err != nil {
+			t.Fatal(err)
+		}
+		feeds := in
+		if shown {
+			for j := 8; j < 11; j++ {
+				g.Inputs[j].ReplaceWith(g.AddConst(g.Inputs[j].Name+"c", in[j]))
+			}
+		}
+		if err := ops.InferGraph(&tab, g); err != nil {
+			t.Fatal(err)
+		}
+		if shown {
+			n := g.Nodes[len(g.Nodes)-1]
+			row, _ := tab.Of(n)
+			if _, err := ops.Expand(&tab, row, n); err != nil {
+				t.Fatal(err)
+			}
+			if err := g.Sort(); err != nil {
+				t.Fatal(err)
+			}
+			if s := g.String(); !strings.Contains(s, "ssm.SSD") || strings.Contains(s, "SelectiveScan") {
+				t.Errorf("expanded to\n%s", s)
+			}
+			if err := ops.InferGraph(&tab, g); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got[i], err = ops.Run(context.Background(), &tab, g, feeds); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for o := range got[0] {
+		for i := range got[0][o].Len() {
+			if x, y := got[0][o].At(i), got[1][o].At(i); !(math.Abs(x-y) <= 1e-5*(1+math.Abs(y))) {
+				t.Fatalf("output %d, element %d: %v shown, %v not shown", o, i, x, y)
+			}
+		}
 	}
 }
