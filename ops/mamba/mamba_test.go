@@ -102,12 +102,22 @@ func TestErrors(t *testing.T) {
 }
 
 // tiedStep is a decode step as the mixers of Mamba-2 write it: A, dt, dt_bias and D repeated over the channels of a head.
-const tiedStep = `graph g (float[3,4,8,16] state, float[3,4,8] x, float[3,4,1] dt, float[4,1,1] a, float[3,2,16] B, float[3,2,16] C, float[4,1] d, float[4,1] bias, int64[3] s3, int64[3] sa, int64[2] s2) => (float[3,4,8] y, float[3,4,8,16] new)
-{
+const tiedStep = `graph g (float[3,4,8,16] state, float[3,4,8] x, float[3,4,1] dt, float[4,1,1] a, float[3,2,16] B, float[3,2,16] C, float[4,1] d, float[4,1] bias) => (float[3,4,8] y, float[3,4,8,16] new)
+<
+  int64[3] s3 = {3, 4, 8}
+  int64[3] sa = {4, 8, 16}
+  int64[2] s2 = {4, 8}
+> {
   float[3,4,8] dtw = Expand-13 (dt, s3)
   float[4,8,16] aw = Expand-13 (a, sa)
   float[4,8] dw = Expand-13 (d, s2)
   float[4,8] bw = Expand-13 (bias, s2)
+  float[3,4,8] y, float[3,4,8,16] new = mamba_ssm.selective_state_update-1 <dt_softplus: int = 1> (state, x, dtw, aw, B, C, dw, _, bw)
+}`
+
+// wideStep is the same, but the graph does not show what is repeated.
+const wideStep = `graph g (float[3,4,8,16] state, float[3,4,8] x, float[3,4,8] dtw, float[4,8,16] aw, float[3,2,16] B, float[3,2,16] C, float[4,8] dw, float[4,8] bw) => (float[3,4,8] y, float[3,4,8,16] new)
+{
   float[3,4,8] y, float[3,4,8,16] new = mamba_ssm.selective_state_update-1 <dt_softplus: int = 1> (state, x, dtw, aw, B, C, dw, _, bw)
 }`
 
@@ -119,59 +129,55 @@ func TestTiedStep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rand := func(seed int, scale float64, shape ...int) *tensor.Tensor {
+	fill := func(seed int, shape ...int) *tensor.Tensor {
 		x := tensor.New(tensor.Float32, shape...)
 		for i := range x.Len() {
-			x.SetAt(i, scale*math.Sin(float64(7*i+seed)))
+			x.SetAt(i, -math.Abs(math.Sin(float64(7*i+seed))))
 		}
 		return x
 	}
-	a := rand(4, 1, 4, 1, 1)
-	for i := range a.Len() {
-		a.SetAt(i, -math.Abs(a.At(i)))
+	repeat := func(x *tensor.Tensor, shape ...int) *tensor.Tensor { // every element, behind itself
+		y := tensor.New(tensor.Float32, shape...)
+		for i := range y.Len() {
+			y.SetAt(i, x.At(i*x.Len()/y.Len()))
+		}
+		return y
 	}
-	in := []*tensor.Tensor{rand(1, 1, 3, 4, 8, 16), rand(2, 1, 3, 4, 8), rand(3, 1, 3, 4, 1), a, rand(5, 1, 3, 2, 16), rand(6, 1, 3, 2, 16), rand(7, 1, 4, 1), rand(8, 1, 4, 1),
-		tensor.Ints(3, 4, 8), tensor.Ints(4, 8, 16), tensor.Ints(4, 8)}
-	// The shapes are constants, so that the graph shows what is repeated; or inputs, and it does not.
-	var got [2][]*tensor.Tensor
-	for i, shown := range []bool{true, false} {
-		g, err := graph.ParseString(tiedStep)
+	in := []*tensor.Tensor{fill(1, 3, 4, 8, 16), fill(2, 3, 4, 8), fill(3, 3, 4, 1), fill(4, 4, 1, 1), fill(5, 3, 2, 16), fill(6, 3, 2, 16), fill(7, 4, 1), fill(8, 4, 1)}
+	wide := []*tensor.Tensor{in[0], in[1], repeat(in[2], 3, 4, 8), repeat(in[3], 4, 8, 16), in[4], in[5], repeat(in[6], 4, 8), repeat(in[7], 4, 8)}
+	run := func(text, made, not string, in []*tensor.Tensor) []*tensor.Tensor {
+		g, err := graph.ParseString(text)
 		if err != nil {
 			t.Fatal(err)
-		}
-		feeds := in
-		if shown {
-			for j := 8; j < 11; j++ {
-				g.Inputs[j].ReplaceWith(g.AddConst(g.Inputs[j].Name+"c", in[j]))
-			}
 		}
 		if err := ops.InferGraph(&tab, g); err != nil {
 			t.Fatal(err)
 		}
-		if shown {
-			n := g.Nodes[len(g.Nodes)-1]
-			row, _ := tab.Of(n)
-			if _, err := ops.Expand(&tab, row, n); err != nil {
-				t.Fatal(err)
-			}
-			if err := g.Sort(); err != nil {
-				t.Fatal(err)
-			}
-			if s := g.String(); !strings.Contains(s, "ssm.SSD") || strings.Contains(s, "SelectiveScan") {
-				t.Errorf("expanded to\n%s", s)
-			}
-			if err := ops.InferGraph(&tab, g); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got[i], err = ops.Run(context.Background(), &tab, g, feeds); err != nil {
+		n := g.Nodes[len(g.Nodes)-1]
+		row, _ := tab.Of(n)
+		if _, err := ops.Expand(&tab, row, n); err != nil {
 			t.Fatal(err)
 		}
+		if err := g.Sort(); err != nil {
+			t.Fatal(err)
+		}
+		if err := ops.InferGraph(&tab, g); err != nil {
+			t.Fatal(err)
+		}
+		if s := g.String(); !strings.Contains(s, "ssm."+made) || strings.Contains(s, "ssm."+not) {
+			t.Errorf("no %s in\n%s", made, s)
+		}
+		out, err := ops.Run(context.Background(), &tab, g, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
 	}
-	for o := range got[0] {
-		for i := range got[0][o].Len() {
-			if x, y := got[0][o].At(i), got[1][o].At(i); !(math.Abs(x-y) <= 1e-5*(1+math.Abs(y))) {
-				t.Fatalf("output %d, element %d: %v shown, %v not shown", o, i, x, y)
+	got, want := run(tiedStep, "SSD", "SelectiveScan", in), run(wideStep, "SelectiveScan", "SSD", wide)
+	for o := range got {
+		for i := range got[o].Len() {
+			if x, y := got[o].At(i), want[o].At(i); !(math.Abs(x-y) <= 1e-5*(1+math.Abs(y))) {
+				t.Fatalf("output %d, element %d: %v, want %v", o, i, x, y)
 			}
 		}
 	}
