@@ -2,6 +2,9 @@ package backends
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -79,6 +82,21 @@ func layoutName(l string) string {
 		return "row-major"
 	}
 	return "packed as " + l
+}
+
+// CheckOptions refuses settings that the target's backend does not know.
+func (t Target) CheckOptions(backend string, known ...string) error {
+	for _, k := range slices.Sorted(maps.Keys(t.Options)) {
+		if slices.Contains(known, k) {
+			continue
+		}
+		if len(known) == 0 {
+			return fmt.Errorf("option %s=%s: the %s backend has no settings", k, t.Options[k], backend)
+		}
+		known = slices.Compact(slices.Sorted(slices.Values(known)))
+		return fmt.Errorf("option %s=%s: the %s backend knows %s", k, t.Options[k], backend, strings.Join(known, ", "))
+	}
+	return nil
 }
 
 // CheckStates reports a pair whose names or types do not fit the graph.

@@ -121,6 +121,9 @@ func (b *Backend) Compile(g *graph.Graph, t backends.Target) (*backends.Plan, er
 	if _, err := gemm.ParseFormat(t.Weights); err != nil {
 		return nil, err
 	}
+	if err := t.CheckOptions(b.Name(), b.kernels.settings()...); err != nil {
+		return nil, err
+	}
 	p := &backends.Plan{Target: t, Graph: g, States: t.States}
 	p.Target.Name = b.Name()
 	w := newWeightList()

@@ -23,6 +23,9 @@ type Kernel struct {
 	// Pack lists the constant inputs that the kernel wants in a layout of its
 	// own. They are packed at compile time and read with Bind.Packed.
 	Pack func(n *graph.Node, t backends.Target) []Packing
+	// Settings are the keys of Target.Options that the kernel reads with Bind.Option;
+	// Compile refuses others.
+	Settings []string
 	// Rows says over how many leading axes input i may have its rows apart, as
 	// part of wider rows; -1 means the input must be dense. A nil Rows: all dense.
 	Rows func(n *graph.Node, i int) int
@@ -113,4 +116,15 @@ func (t *table) named(n *graph.Node, name string) *Kernel {
 		}
 	}
 	return nil
+}
+
+// settings lists what the kernels read of Target.Options.
+func (t *table) settings() []string {
+	var keys []string
+	for _, rows := range t.rows {
+		for _, k := range rows {
+			keys = append(keys, k.Settings...)
+		}
+	}
+	return keys
 }

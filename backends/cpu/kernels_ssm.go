@@ -19,7 +19,7 @@ import (
 func ssmKernels() []*Kernel {
 	return []*Kernel{
 		{
-			Op: ssmOp("SSD"), Name: "ssd", Over: map[int][]int{1: {8}}, Lower: lowerSSD,
+			Op: ssmOp("SSD"), Name: "ssd", Settings: []string{"ssd-chunk", "ssd-algo"}, Over: map[int][]int{1: {8}}, Lower: lowerSSD,
 			Accepts: func(n *graph.Node, t backends.Target) error {
 				if v := n.Input(9); v != nil && v.Type.DType != tensor.Int32 {
 					return fmt.Errorf("seq_idx is %s", v.Type)

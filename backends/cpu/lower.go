@@ -305,5 +305,5 @@ func captures(g *graph.Graph) map[*graph.Node][]*graph.Value {
 	return out
 }
 
-// Option is a setting of the target, "" when it is not given.
+// Option is a setting of the target, "" when it is not given; the kernel lists it in Settings.
 func (b *Bind) Option(name string) string { return b.b.e.plan.Target.Options[name] }

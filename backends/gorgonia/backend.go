@@ -64,6 +64,9 @@ func (b *Backend) Compile(g *graph.Graph, t backends.Target) (*backends.Plan, er
 	if err := backends.CheckStates(g, t.States); err != nil {
 		return nil, err
 	}
+	if err := t.CheckOptions(b.Name()); err != nil {
+		return nil, err
+	}
 	t.Name = b.Name()
 	for _, n := range g.Nodes {
 		if err := b.Supports(n, t); err != nil {

@@ -46,6 +46,9 @@ func (b *Backend) Compile(g *graph.Graph, t backends.Target) (*backends.Plan, er
 	if err := backends.CheckStates(g, t.States); err != nil {
 		return nil, err
 	}
+	if err := t.CheckOptions(b.Name()); err != nil {
+		return nil, err
+	}
 	t.Name = b.Name()
 	p := &backends.Plan{Target: t, Graph: g, States: t.States, Kernels: make([]string, len(g.Nodes))}
 	var err error

@@ -365,3 +365,11 @@ func TestSameFileTwice(t *testing.T) {
 	fails(t, 2, []string{"named twice"}, "run", artifactOf(t, prefill), "--random", "--output", "logits="+out, "--output", "logits="+out)
 	fails(t, 2, []string{"NAME=FILE"}, "run", artifactOf(t, prefill), "--input", "input_ids=")
 }
+
+// TestUnknownSetting: a setting that nothing reads is refused, with those that something does.
+func TestUnknownSetting(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "x.ssda")
+	fails(t, 1, []string{"option ssd-chunks=64", "the cpu backend knows ssd-algo, ssd-chunk"}, "compile", decode+"/model.onnx", "-o", out, "--set", "ssd-chunks=64")
+	fails(t, 1, []string{"option compute=bf16", "the ref backend has no settings"}, "compile", decode+"/model.onnx", "-o", out, "--target", "ref", "--set", "compute=bf16")
+	must(t, "compile", decode+"/model.onnx", "-o", out, "--set", "ssd-chunk=64")
+}
