@@ -151,7 +151,7 @@ func TestDecodeSteps(t *testing.T) {
 				switch {
 				case c.batch > streamRows:
 					wanted = strings.Join(names, " ") // the general way
-				case d == tensor.Float16 || c.groupSize != 0:
+				case d == tensor.Float16 || c.groupSize != 0 || (2*c.heads*c.headDim+2*c.groups*c.state+c.heads)%4 != 0: // B and C not in fours
 					wanted = "gemm ssd rows gemm gemm ssd rows gemm"
 				}
 				if got := strings.Join(names, " "); got != wanted {

@@ -52,7 +52,7 @@ type ssdStep struct {
 
 // streams reports whether a product of g's shape can be streamed.
 func (g *gemm) streams(limit int) bool {
-	return (g.a.DType == tensor.BFloat16 || g.a.DType == tensor.Float16) && g.a.DType == g.b.DType && g.m <= streamRows && g.transB && g.batch*g.batch2 == 1 &&
+	return (g.a.DType == tensor.BFloat16 || g.a.DType == tensor.Float16) && g.a.DType == g.b.DType && g.m <= streamRows && (g.residual == nil || g.residual.DType == g.a.DType) && g.transB && g.batch*g.batch2 == 1 &&
 		g.a.aligned(16) && g.b.aligned(16) && g.k%8 == 0 && g.lda%8 == 0 && g.ldb%8 == 0 && streamShared(g.m, g.k, 3, 2048) <= limit
 }
 
@@ -70,6 +70,19 @@ var streamBytes = map[string]int{"bf16": 2048, "f16": 2048, "i8_bf16": 1024, "u8
 
 // stream submits g as a streamed product.
 func (b *Bind) stream(g gemm) error {
+	if g.bias != nil && g.bias.DType != tensor.Float32 {
+		wide := b.Scratch(tensor.Float32, g.bias.Shape...)
+		if v := b.n.Input(2); v != nil && b.b.contents(v) != nil {
+			m, err := b.b.constant(v, b.b.contents(v), tensor.Float32, false)
+			if err != nil {
+				return err
+			}
+			wide = m
+		} else if err := b.copy(wide, g.bias); err != nil {
+			return err
+		}
+		g.bias = wide
+	}
 	s := &streamed{g: g, at: b.i, format: map[tensor.DType]string{tensor.BFloat16: "bf16", tensor.Float16: "f16"}[g.a.DType]}
 	return b.submitStream(s)
 }
@@ -122,8 +135,8 @@ func (s *streamed) params() *params {
 	if c.in != nil {
 		width = c.in.Shape[2]
 	}
-	return (&params{}).tensor(g.a).tensor(g.b).tensor(g.c).tensor(g.bias).tensor(g.residual).tensor(weight).tensor(s.scale).tensor(s.off).
-		tensor(c.w).tensor(c.bias).tensor(c.in).tensor(c.out).i64(g.m, g.n, g.k, g.lda, g.ldb, g.ldc, g.act, c.first, c.count, c.taps, width, c.silu).f32(g.alpha, epsilon)
+	return (&params{}).tensor(g.a).tensor(g.b).tensor(g.c).tensor(g.residual).ptr(g.bias).ptr(weight).ptr(s.scale).tensor(s.off).
+		ptr(c.w).ptr(c.bias).ptr(c.in).ptr(c.out).i64(g.m, g.n, g.k, g.lda, g.ldb, g.ldc, g.act, c.first, c.count, c.taps, width, c.silu).f32(g.alpha, epsilon)
 }
 
 // remove takes back the steps of a node.
@@ -158,7 +171,7 @@ func (b *binder) maker(v *graph.Value) *graph.Node {
 // normBefore is the normalisation that alone stands between the product g of value v and its rows.
 func (b *binder) normBefore(v *graph.Value, g *gemm) *normed {
 	n := b.norms[b.maker(v)]
-	if n == nil || n.x.DType != g.a.DType || n.x.root.kind == inState || b.mem[n.node.Out[0]].root != g.a.root || n.weight == nil || !n.weight.aligned(4*n.weight.DType.Size()) || !n.x.aligned(16) {
+	if n == nil || n.weight == nil || n.weight.DType != tensor.Float32 || n.x.DType != g.a.DType || n.x.root.kind == inState || b.mem[n.node.Out[0]].root != g.a.root || !n.weight.aligned(16) || !n.x.aligned(16) {
 		return nil
 	}
 	rows, cols, ld, ok := n.x.matrix()
@@ -171,17 +184,24 @@ func (b *binder) normBefore(v *graph.Value, g *gemm) *normed {
 // convBehind lets the streamed product that makes x run the convolution of one position, in place. y then is x.
 func (b *Bind) convBehind(n *graph.Node, x, w, bias, state, stateOut *Mem) bool {
 	s := b.b.streams[x.root]
-	if s == nil || s.conv != nil || s.g.residual != nil || state == nil || stateOut == nil || x.Shape[1] != 1 || x.DType != s.g.a.DType || x.DType != s.g.c.DType {
+	if s == nil || s.conv != nil || s.g.residual != nil || state == nil || stateOut == nil || x.Shape[1] != 1 || x.DType != s.g.a.DType || x.DType != s.g.c.DType || state.DType != x.DType {
 		return false
 	}
 	taps, width := w.Shape[1], state.Shape[2]
 	if taps < 2 || taps > 4 || width < taps-1 || width > 4 || stateOut.Shape[2] != width || state.root != stateOut.root || b.b.uses[n.In[0]] != 1 || n.In[0].IsOutput() || n.Out[0].IsOutput() {
 		return false
 	}
-	for _, v := range []*graph.Value{n.In[1], n.Input(2)} {
-		if v != nil && b.b.contents(v) == nil {
+	for i := 1; i <= 2; i++ {
+		if v := n.Input(i); v != nil && b.b.contents(v) == nil {
 			return false // it may come later than the product
 		}
+	}
+	var err error
+	if w, err = b.As(1, tensor.Float32); err != nil {
+		return false
+	}
+	if bias, err = b.As(2, tensor.Float32); err != nil {
+		return false
 	}
 	first := (x.off - s.g.c.off) / x.DType.Size()
 	if x.Shape[0] != s.g.m || x.Shape[0] > 1 && x.Strides[0] != s.g.ldc || x.Strides[2] != 1 || first < 0 || first+x.Shape[2] > s.g.n || (x.off-s.g.c.off)%x.DType.Size() != 0 {

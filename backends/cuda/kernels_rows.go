@@ -5,6 +5,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
 )
 
 // Normalisations, softmax, reductions: kernels/norm.cu.
@@ -116,7 +117,13 @@ func lowerNorm(b *Bind, n *graph.Node) error {
 		z, ldz = nil, 0
 	}
 	if z == nil && mean == 0 && bias == nil && cols == width {
-		b.b.norms[n] = &normed{n, x, weight, n.Attrs.Float("epsilon", 1e-5)}
+		wide := weight
+		if in := map[bool]int{true: 1, false: 2}[n.Op.Domain == ""]; weight != nil && b.b.contents(n.In[in]) != nil {
+			if wide, err = b.As(in, tensor.Float32); err != nil {
+				return err
+			}
+		}
+		b.b.norms[n] = &normed{n, x, wide, n.Attrs.Float("epsilon", 1e-5)}
 	}
 	fours := 0
 	if cols%4 == 0 && ldx%4 == 0 && ldz%4 == 0 {

@@ -234,13 +234,20 @@ func lowerSSD(b *Bind, n *graph.Node) error {
 		p.seq(s.bm).seq(s.cm).seq(z).tensor(s.d).tensor(s.bias).tensor(s.h0).tensor(s.hT).seq(s.y).ptr(s.seq)
 		return p.i64(s.B, s.L, s.H, s.P, s.G, s.N, s.softplus, perRow, logDecay, strips).f32(s.low, s.high)
 	}
-	power := s.N >= 16 && s.N&(s.N-1) == 0
-	if s.L == 1 && power && s.seq == nil && s.hT != nil && s.hT.DType == tensor.Float32 && (s.h0 == nil || s.h0.DType == tensor.Float32 && s.h0.aligned(16)) {
-		strip := 256 / min(s.N/4, 32) * min(4, 512/s.N) // rows at once
-		f, err := b.dev().function("scan", fmt.Sprint("ssd_step_", s.N), 0)
+	if name := s.step(); name != "" {
+		for in, to := range map[int]**Mem{2: &s.a, 5: &s.d, 7: &s.bias} {
+			if in == 2 && logDecay == 1 {
+				continue
+			}
+			if *to, err = b.As(in, tensor.Float32); err != nil {
+				return err
+			}
+		}
+		f, err := b.dev().function("scan", name, 0)
 		if err != nil {
 			return err
 		}
+		strip := 256 / min(s.N/4, 32) * min(4, 512/s.N) // rows at once
 		if s.B*s.H < 2*b.dev().Info.Multiprocessors {
 			strips = ceilDiv(s.P, strip)
 		}
@@ -258,6 +265,27 @@ func lowerSSD(b *Bind, n *graph.Node) error {
 	}
 	shared := (2*32*size + 2*32*16 + 2*32) * 4
 	return b.Launch("scan", fmt.Sprint("ssd_scan_", size), s.B*s.H*ceilDiv(s.P, 16), 128, shared, p)
+}
+
+// step names the kernel for one position, "" where it does not serve.
+func (s *ssdArgs) step() string {
+	t := map[tensor.DType]string{tensor.Float32: "f32", tensor.BFloat16: "bf16", tensor.Float16: "f16"}[s.x.DType]
+	power := s.N >= 16 && s.N&(s.N-1) == 0
+	f32 := func(m *Mem) bool { return m == nil || m.DType == tensor.Float32 && m.aligned(16) }
+	if t == "" || s.L != 1 || !power || s.seq != nil || s.hT == nil || !f32(s.hT) || !f32(s.h0) {
+		return ""
+	}
+	for _, m := range []*Mem{s.bm, s.cm, s.y, s.z} {
+		if m != nil && m.DType != s.x.DType {
+			return ""
+		}
+	}
+	for _, m := range []*Mem{s.bm, s.cm} {
+		if !m.aligned(4*m.DType.Size()) || s.B > 1 && m.Strides[0]%4 != 0 {
+			return ""
+		}
+	}
+	return fmt.Sprint("ssd_step_", t, "_", s.N)
 }
 
 func lowerSelective(b *Bind, n *graph.Node) error {

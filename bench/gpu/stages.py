@@ -75,8 +75,7 @@ def check(label, path, heads):
 
 
 def check_wgmma():
-    for heads in (2, 3, 1):
-        check("wgmma", ssd.WGMMA, heads)
+    check("wgmma", ssd.WGMMA, 2)
 
 
 def check_tma():
@@ -84,8 +83,7 @@ def check_tma():
 
 
 def check_mma():
-    for heads in (2, 3, 1):
-        check("mma.sync", ssd.MMA, heads)
+    check("mma.sync", ssd.MMA, 2)
 
 
 def check_split():
@@ -180,9 +178,8 @@ def time_forward(name, shape, path, heads, share=True, repeats=15, sets=2, call=
 
 
 def time_paths(label, path):
-    for heads in (2, 3, 1):
-        for share in (False, True):
-            time_forward(f"ssdc {label}, {heads} heads a block{', equal shares' if share else ''}", SHAPE, path, heads, share)
+    for share in (False, True):
+        time_forward(f"ssdc {label}, 2 heads a block{', equal shares' if share else ''}", SHAPE, path, 2, share)
 
 
 def time_wgmma():

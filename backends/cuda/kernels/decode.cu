@@ -13,9 +13,12 @@ namespace {
 constexpr int kPartialRow = 20;  // floats between rows of 16 partial sums, so that banks differ
 
 struct Streamed {
-  Tensor a, w, c, bias, residual, norm;  // norm [K], bias [N] and residual (as c) may be null
-  Tensor scale, zero;                    // of bytes: f32 and bytes by column; zero may be null
-  Tensor conv_w, conv_b, conv_in, conv_out;  // [C,taps], [C] or null, [M,C,width] twice; conv_w null: none
+  Tensor a, w, c, residual;         // residual, of A's type and as c, may be null
+  const float *bias, *norm;         // [N], [K] or null
+  const float *scale;               // of bytes, by column; null: 1
+  Tensor zero;                      // the same, of the bytes' type; may be null
+  const float *conv_w, *conv_b;     // [C,taps] or null: no convolution; [C] or null
+  void *conv_in, *conv_out;         // [M,C,width] of A's type
   int64 m, n, k, a_row, w_row, c_row, act;
   int64 conv_first, conv_count, conv_taps, conv_width, conv_silu;  // columns of C that the convolution takes
   float alpha, epsilon;
@@ -139,7 +142,7 @@ template <class T> struct Nibbles {
 
 // Eight elements times the weight of the normalisation and a factor.
 template <class T> __device__ __forceinline__ uint4 weighted(const Streamed &p, uint4 v, int k, float by, float &sum) {
-  const float4 w0 = loadf4(p.norm, k), w1 = loadf4(p.norm, k + 4);
+  const float4 w0 = load4(p.norm + k), w1 = load4(p.norm + k + 4);
   const float2 a = unpack(T(), v.x), b = unpack(T(), v.y), c = unpack(T(), v.z), d = unpack(T(), v.w);
   sum += a.x * a.x + a.y * a.y + b.x * b.x + b.y * b.y + c.x * c.x + c.y * c.y + d.x * d.x + d.y * d.y;
   v.x = pack(T(), a.x * by * w0.x, a.y * by * w0.y), v.y = pack(T(), b.x * by * w0.z, b.y * by * w0.w);
@@ -163,24 +166,26 @@ template <class T> __device__ __forceinline__ void load_rows(const Streamed &p, 
   const int share = warps_of_row(m);
   for (int r = warp / share; r < m; r += 8 / share) {
     float sum = 0.f;
+    const T *from = static_cast<const T *>(p.a.data) + r * p.a_row;
+    unsigned char *to = xs + r * pitch;
+    const int whole = (int)p.k / 8;
+    if (p.norm) {
 #pragma unroll 4
-    for (int i = warp % share * 32 + lane; i < slices * 8; i += share * 32) {
-      uint4 v = make_uint4(0, 0, 0, 0);
-      if (i * 8 < p.k) {
-        v = *reinterpret_cast<const uint4 *>(static_cast<const T *>(p.a.data) + r * p.a_row + i * 8);
-        if (p.norm.data) {
-          const uint4 w = weighted<T>(p, v, i * 8, 1.f, sum);
-          if (!kScaleFirst<T>) v = w;
-        }
+      for (int i = warp % share * 32 + lane; i < whole; i += share * 32) {
+        const uint4 v = *reinterpret_cast<const uint4 *>(from + i * 8), w = weighted<T>(p, v, i * 8, 1.f, sum);
+        *reinterpret_cast<uint4 *>(to + i * 16) = kScaleFirst<T> ? v : w;
       }
-      *reinterpret_cast<uint4 *>(xs + r * pitch + i * 16) = v;
+    } else {
+#pragma unroll 4
+      for (int i = warp % share * 32 + lane; i < whole; i += share * 32) *reinterpret_cast<uint4 *>(to + i * 16) = *reinterpret_cast<const uint4 *>(from + i * 8);
     }
-    if (!p.norm.data) continue;
+    if (warp % share == 0 && whole + lane < slices * 8) *reinterpret_cast<uint4 *>(to + (whole + lane) * 16) = make_uint4(0, 0, 0, 0);
+    if (!p.norm) continue;
 #pragma unroll
     for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
     if (lane == 0) squares[r * 8 + warp % share] = sum;
   }
-  if (!kScaleFirst<T> || !p.norm.data) return;
+  if (!kScaleFirst<T> || !p.norm) return;
   __syncthreads();
   for (int r = warp / share; r < m; r += 8 / share) {
     const float scale = rms_scale(p, squares, r);
@@ -196,24 +201,24 @@ template <class T> __device__ __forceinline__ void load_rows(const Streamed &p, 
 struct Around {
   float residual, bias, scale, state[4], tap[4], tap_bias;
 };
-__device__ __forceinline__ void load_around(const Streamed &p, Around &o, int64 row, int64 col) {
-  o.residual = p.residual.data ? loadf(p.residual, row * p.c_row + col) : 0.f;
-  o.bias = p.bias.data ? loadf(p.bias, col) : 0.f;
-  o.scale = p.scale.data ? loadf(p.scale, col) : 1.f;
+template <class T> __device__ __forceinline__ void load_around(const Streamed &p, Around &o, int64 row, int64 col) {
+  o.residual = p.residual.data ? to_float(static_cast<const T *>(p.residual.data)[row * p.c_row + col]) : 0.f;
+  o.bias = p.bias ? p.bias[col] : 0.f;
+  o.scale = p.scale ? p.scale[col] : 1.f;
   const int64 c = col - p.conv_first, at = row * p.conv_count + c;
-  if (!p.conv_w.data || c < 0 || c >= p.conv_count) return;
+  if (!p.conv_w || c < 0 || c >= p.conv_count) return;
 #pragma unroll
   for (int j = 0; j < 4; j++) {
-    o.state[j] = j < p.conv_width ? loadf(p.conv_in, at * p.conv_width + j) : 0.f;
-    o.tap[j] = j < p.conv_taps ? loadf(p.conv_w, c * p.conv_taps + j) : 0.f;
+    o.state[j] = j < p.conv_width ? to_float(static_cast<const T *>(p.conv_in)[at * p.conv_width + j]) : 0.f;
+    o.tap[j] = j < p.conv_taps ? p.conv_w[c * p.conv_taps + j] : 0.f;
   }
-  o.tap_bias = p.conv_b.data ? loadf(p.conv_b, c) : 0.f;
+  o.tap_bias = p.conv_b ? p.conv_b[c] : 0.f;
 }
 template <class T> __device__ __forceinline__ void finish(const Streamed &p, const Around &o, int64 row, int64 col, float v) {
   v = v * o.scale + o.bias;
   v = activate((int)p.act, v) + o.residual;
   const int64 c = col - p.conv_first, at = row * p.conv_count + c;
-  if (p.conv_w.data && c >= 0 && c < p.conv_count) {
+  if (p.conv_w && c >= 0 && c < p.conv_count) {
     const int taps = (int)p.conv_taps, width = (int)p.conv_width;
     const float x = to_float(from_float<T>(v));
     v = o.tap_bias;
@@ -223,7 +228,7 @@ template <class T> __device__ __forceinline__ void finish(const Streamed &p, con
       if (j < width) {
 #pragma unroll
         for (int t = 0; t < 3; t++) v += tap == t ? o.tap[t] * o.state[j] : 0.f;
-        storef(p.conv_out, at * width + j, j + 1 < width ? o.state[j + 1 < 4 ? j + 1 : 3] : x);
+        static_cast<T *>(p.conv_out)[at * width + j] = from_float<T>(j + 1 < width ? o.state[j + 1 < 4 ? j + 1 : 3] : x);
       }
       if (j == taps - 1) v += o.tap[j] * x;
     }
@@ -262,12 +267,12 @@ template <class T, class Format, int Groups, int Depth> __device__ __forceinline
   const int row = threadIdx.x / 16, column = threadIdx.x % 16;
   const bool writes = threadIdx.x < 16 * Rows && row < p.m;
   float scale = p.alpha;
-  if (p.norm.data && writes && !kScaleFirst<T>) scale *= rms_scale(p, squares, row);
+  if (p.norm && writes && !kScaleFirst<T>) scale *= rms_scale(p, squares, row);
   int slot = 0, side = 0;
   for (int64 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const int64 col = tile * 16 + column;
     Around around;
-    if (writes && col < p.n) load_around(p, around, row, col);
+    if (writes && col < p.n) load_around<T>(p, around, row, col);
     const Format format(p, tile, g);
     float acc[Groups][4] = {};
     for (int slice = warp; slice < slices; slice += 8) {

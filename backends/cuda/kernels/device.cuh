@@ -150,6 +150,15 @@ __device__ __forceinline__ void storef4(void *data, int64 type, int64 i, float4 
   *reinterpret_cast<uint2 *>(static_cast<unsigned short *>(data) + i) = w;
 }
 
+// Four neighbours of a type known beforehand: loads of types found at run time wait for one another, for each is converted where
+// it is loaded.
+template <class T> __device__ __forceinline__ float4 load4(const T *p) {
+  const uint2 w = *reinterpret_cast<const uint2 *>(p);
+  const float2 lo = unpack(T(), w.x), hi = unpack(T(), w.y);
+  return make_float4(lo.x, lo.y, hi.x, hi.y);
+}
+template <> __device__ __forceinline__ float4 load4<float>(const float *p) { return *reinterpret_cast<const float4 *>(p); }
+
 __device__ __forceinline__ float silu_of(float v) { return v / (1.f + expf(-v)); }
 // The same to about 2 units of the last place in f32: for kernels where the exact division shows.
 __device__ __forceinline__ float silu_fast(float v) { return __fdividef(v, 1.f + __expf(-v)); }

@@ -110,78 +110,97 @@ namespace {
 
 // One position of strips of rows of one head of one sequence to a block of 256; a row of the state is N/4 lanes of 16
 // bytes, so that nothing but the state's own bytes counts. A strip is what a thread can have under way; the next one is loaded
-// while one is computed, and the first before the kernel in front has ended: nothing but this kernel's last launch wrote it. For states of f32 with N = 16, 32, 64, 128 or 256.
-template <int N> __device__ __forceinline__ void ssd_one(const Ssd &p) {
+// while one is computed, and the first before the kernel in front has ended: nothing but this kernel's last launch wrote it. x, B, C,
+// z and y are of type T, parameters and states f32, N is 16, 32, 64, 128 or 256.
+template <class T, int N> __device__ __forceinline__ void ssd_one(const Ssd &p) {
   constexpr int lanes = N / 4 < 32 ? N / 4 : 32, wide = N / 4 / lanes, rows = 256 / lanes, Rows = 4 / wide;
-  const int P = (int)p.head_dim, all = (P + rows * Rows - 1) / (rows * Rows), strips = (int)p.strips;
-  const int64 h = blockIdx.x / strips % p.heads, b = blockIdx.x / strips / p.heads, g = h / (p.heads / p.groups);
-  const int lane = threadIdx.x % lanes;
-  const float *h0 = p.h0.data ? static_cast<const float *>(p.h0.data) + (b * p.heads + h) * P * N : nullptr;
-  float *hT = static_cast<float *>(p.hT.data) + (b * p.heads + h) * P * N;
+  const int P = (int)p.head_dim, all = (P + rows * Rows - 1) / (rows * Rows), strips = (int)p.strips, heads = (int)p.heads;
+  const int head = blockIdx.x / strips, h = head % heads, b = head / heads, g = h / (heads / (int)p.groups);
+  const int lane = threadIdx.x % lanes, mine = threadIdx.x / lanes;
+  const float *h0 = p.h0.data ? static_cast<const float *>(p.h0.data) + (int64)head * P * N : nullptr;
+  float *hT = static_cast<float *>(p.hT.data) + (int64)head * P * N;
   float4 S[Rows][wide], next[Rows][wide];
   auto load = [&](float4 (&to)[Rows][wide], int strip) {
 #pragma unroll
     for (int r = 0; r < Rows; r++)
 #pragma unroll
       for (int i = 0; i < wide; i++) {
-        const int pr = (strip * Rows + r) * rows + threadIdx.x / lanes;
+        const int pr = (strip * Rows + r) * rows + mine;
         to[r][i] = pr < P && h0 ? *reinterpret_cast<const float4 *>(h0 + pr * N + (i * lanes + lane) * 4) : make_float4(0.f, 0.f, 0.f, 0.f);
       }
   };
   load(S, blockIdx.x % strips);
+  const float *parameters = static_cast<const float *>(p.A.data);
+  const float A = p.log_decay ? 0.f : parameters[h], bias = p.dt_bias.data ? static_cast<const float *>(p.dt_bias.data)[h] : 0.f;
   wait_for_previous();
-  float d = 1.f;
-  if (p.dt.data) {
-    d = loadf(p.dt.data, p.dt.type, b * p.dt.per_batch + h) + (p.dt_bias.data ? loadf(p.dt_bias, h) : 0.f);
-    if (p.softplus) d = softplus_of(d);
-    d = fminf(fmaxf(d, p.low), p.high);
-  }
-  const float a = expf(p.log_decay ? loadf(p.A.data, p.A.type, b * p.A.per_batch + h) : loadf(p.A.data, p.A.type, h) * d);
-  float Bv[4 * wide], Cv[4 * wide];
+  float4 Bv[wide], Cv[wide];
 #pragma unroll
-  for (int i = 0; i < 4 * wide; i++) {
-    const int n = (i / 4 * lanes + lane) * 4 + i % 4;
-    Bv[i] = d * loadf(p.B.data, p.B.type, b * p.B.per_batch + g * N + n);
-    Cv[i] = loadf(p.C.data, p.C.type, b * p.C.per_batch + g * N + n);
+  for (int i = 0; i < wide; i++) {
+    Bv[i] = load4(static_cast<const T *>(p.B.data) + b * p.B.per_batch + g * N + (i * lanes + lane) * 4);
+    Cv[i] = load4(static_cast<const T *>(p.C.data) + b * p.C.per_batch + g * N + (i * lanes + lane) * 4);
   }
+  const T *xs = static_cast<const T *>(p.x.data) + b * p.x.per_batch + h * P, *zs = static_cast<const T *>(p.z.data) + b * p.z.per_batch + h * P;
+  T *ys = static_cast<T *>(p.y.data) + b * p.y.per_batch + h * P;
+  const float *ds = static_cast<const float *>(p.D.data);
+  float d = 1.f, decay = 0.f;
+  bool ready = false;
   for (int strip = blockIdx.x % strips; strip < all; strip += strips) {
-    const int first = strip * Rows * rows + threadIdx.x / lanes;
     if (strip + strips < all) load(next, strip + strips);
-    float x[Rows];
-#pragma unroll
-    for (int r = 0; r < Rows; r++) x[r] = first + r * rows < P ? loadf(p.x.data, p.x.type, b * p.x.per_batch + h * P + first + r * rows) : 0.f;
+    float x[Rows], D[Rows], z[Rows];
 #pragma unroll
     for (int r = 0; r < Rows; r++) {
-      const int pr = first + r * rows;
+      const int pr = (strip * Rows + r) * rows + mine, in = pr < P ? pr : P - 1;
+      x[r] = to_float(xs[in]);
+      D[r] = ds ? ds[p.d_per_row ? h * P + in : h] : 0.f;
+      z[r] = p.z.data ? to_float(zs[in]) : 0.f;
+    }
+    if (!ready) {  // after the loads above are under way
+      ready = true;
+      if (p.dt.data) {
+        d = loadf(p.dt.data, p.dt.type, b * p.dt.per_batch + h) + bias;
+        if (p.softplus) d = softplus_of(d);
+        d = fminf(fmaxf(d, p.low), p.high);
+      }
+      decay = expf(p.log_decay ? loadf(p.A.data, p.A.type, b * p.A.per_batch + h) : A * d);
+#pragma unroll
+      for (int i = 0; i < wide; i++) Bv[i] = make_float4(d * Bv[i].x, d * Bv[i].y, d * Bv[i].z, d * Bv[i].w);
+    }
+#pragma unroll
+    for (int r = 0; r < Rows; r++) {
+      const int pr = (strip * Rows + r) * rows + mine;
       float sum = 0.f;
 #pragma unroll
       for (int i = 0; i < wide; i++) {
         float4 &s = S[r][i];
-        s.x = a * s.x + x[r] * Bv[4 * i];
-        s.y = a * s.y + x[r] * Bv[4 * i + 1];
-        s.z = a * s.z + x[r] * Bv[4 * i + 2];
-        s.w = a * s.w + x[r] * Bv[4 * i + 3];
-        sum += s.x * Cv[4 * i] + s.y * Cv[4 * i + 1] + s.z * Cv[4 * i + 2] + s.w * Cv[4 * i + 3];
+        s.x = decay * s.x + x[r] * Bv[i].x;
+        s.y = decay * s.y + x[r] * Bv[i].y;
+        s.z = decay * s.z + x[r] * Bv[i].z;
+        s.w = decay * s.w + x[r] * Bv[i].w;
+        sum += s.x * Cv[i].x + s.y * Cv[i].y + s.z * Cv[i].z + s.w * Cv[i].w;
         if (pr < P) *reinterpret_cast<float4 *>(hT + pr * N + (i * lanes + lane) * 4) = s;
         s = next[r][i];
       }
 #pragma unroll
       for (int o = lanes / 2; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
       if (lane || pr >= P) continue;
-      if (p.D.data) sum += loadf(p.D, p.d_per_row ? h * P + pr : h) * x[r];
-      if (p.z.data) sum *= silu_of(loadf(p.z.data, p.z.type, b * p.z.per_batch + h * P + pr));
-      storef(p.y.data, p.y.type, b * p.y.per_batch + h * P + pr, sum);
+      sum += D[r] * x[r];
+      if (p.z.data) sum *= silu_of(z[r]);
+      ys[pr] = from_float<T>(sum);
     }
   }
 }
 
 }  // namespace
 
-SSDC_KERNEL_EARLY(ssd_step_16, Ssd, 256) { ssd_one<16>(p); }
-SSDC_KERNEL_EARLY(ssd_step_32, Ssd, 256) { ssd_one<32>(p); }
-SSDC_KERNEL_EARLY(ssd_step_64, Ssd, 256) { ssd_one<64>(p); }
-SSDC_KERNEL_EARLY(ssd_step_128, Ssd, 256) { ssd_one<128>(p); }
-SSDC_KERNEL_EARLY(ssd_step_256, Ssd, 256) { ssd_one<256>(p); }
+#define SSDC_STEP(N)                                                                 \
+  SSDC_KERNEL_EARLY(ssd_step_f32_##N, Ssd, 256) { ssd_one<float, N>(p); }             \
+  SSDC_KERNEL_EARLY(ssd_step_bf16_##N, Ssd, 256) { ssd_one<__nv_bfloat16, N>(p); }    \
+  SSDC_KERNEL_EARLY(ssd_step_f16_##N, Ssd, 256) { ssd_one<__half, N>(p); }
+SSDC_STEP(16)
+SSDC_STEP(32)
+SSDC_STEP(64)
+SSDC_STEP(128)
+SSDC_STEP(256)
 
 namespace {
 
