@@ -51,7 +51,7 @@ func measureScan(op string, batch, length, state int) error {
 	} else {
 		n = g.Add(graph.OpID{Domain: "ssm", Name: "SSD", Since: 1}, nil, []*graph.Value{
 			input("x", bf, -1, 1, batch, length, heads, headDim), input("dt", f32, 0.001, 0.1, batch, length, heads), input("A", f32, -16, -1, heads),
-			input("B", bf, -1, 1, batch, length, 1, state), input("C", bf, -1, 1, batch, length, 1, state)}, 2, "scan")
+			input("B", bf, -1, 1, batch, length, 1, state), input("C", bf, -1, 1, batch, length, 1, state)}, 1, "scan")
 	}
 	if err := ops.InferGraph(table, g); err != nil {
 		return err
