@@ -24,6 +24,7 @@ type reach struct {
 	table   int64          // length of a constant that is cut to the sequence's length
 	value   float64        // of elements
 	clipped bool           // elements are compared or clipped at all
+	blind   string         // what is done to positions out of reach
 }
 
 // reach looks at what the old side computes, bodies included.
@@ -32,6 +33,7 @@ func (r *region) reach() reach {
 	seen := map[*graph.Node]bool{}
 	var node func(n *graph.Node)
 	var stack []*graph.Value
+	data := r.ofData()
 	node = func(n *graph.Node) {
 		out.see(n)
 		stack = append(stack, n.In...)
@@ -50,6 +52,9 @@ func (r *region) reach() reach {
 		}
 		seen[v.Def] = true
 		node(v.Def)
+		if v.Def.Graph == r.g { // bodies are taken over operator by operator
+			out.steps(v.Def, data)
+		}
 	}
 	return out
 }
@@ -172,11 +177,14 @@ func (c *Claim) further(r reach) ([]graph.Bindings, error) {
 		}
 		longest = max(longest, n)
 	}
-	if c.length.IsConst() || max(r.length, r.table) <= longest {
+	if c.length.IsConst() || r.blind == "" && max(r.length, r.table) <= longest {
 		return sizes, nil
 	}
 	if r.table > MaxReach {
 		return nil, fmt.Errorf("a constant of %d rows that is cut to the sequence's length is no triangular mask, and may differ beyond the longest sequence that can be checked, %d", r.table, MaxReach)
+	}
+	if r.blind != "" {
+		return nil, fmt.Errorf("%s", r.blind)
 	}
 	n := r.length + 3
 	if r.table > r.length {
