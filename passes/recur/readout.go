@@ -109,7 +109,7 @@ func (s reader) of(w view) ([]readout, error) {
 					more[i].before = true
 				}
 			}
-		case n.Op.Is("", "Slice"):
+		case n.Op.Is("", "Slice"), n.Op.Is("", "Concat"):
 			err = fmt.Errorf("the state is read before the step's own token is written; expected y to read the new state")
 		default:
 			err = fmt.Errorf("%s uses the states of all steps; expected them to be contracted with C", n)
@@ -126,13 +126,13 @@ func (s reader) of(w view) ([]readout, error) {
 }
 
 // before recognises the states before each step, as the analysis of a loop
-// writes them: the initial state, then all states but the last.
+// writes them: the initial state, then all states, but for the last.
 func (s reader) before(n *graph.Node, w view) *graph.Value {
-	if !n.Op.Is("", "Slice") || n.In[0] != w.v || !slices.EqualFunc(w.axes, s.s.all(w.v).axes, slices.Equal) || len(n.Out[0].Uses) != 1 || s.live == nil {
+	if !n.Op.Is("", "Concat") || len(n.In) != 2 || n.In[1] != w.v || n.Attrs.Int("axis", 0) != 1 || !slices.EqualFunc(w.axes, s.s.all(w.v).axes, slices.Equal) || len(n.Out[0].Uses) != 1 || s.live == nil {
 		return nil
 	}
 	m := n.Out[0].Uses[0].Node
-	if !m.Op.Is("", "Concat") || len(m.In) != 2 || m.In[1] != n.Out[0] || m.Attrs.Int("axis", 0) != 1 || m.Out[0].Type.Shape[1] != s.s[1] {
+	if !m.Op.Is("", "Slice") || m.Out[0].Type.Shape[1] != s.s[1] {
 		return nil
 	}
 	return m.Out[0]

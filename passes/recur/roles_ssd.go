@@ -94,16 +94,18 @@ func (p *special) delayed(y, cv, h0 *graph.Value, h int) *graph.Value {
 	if h0 == nil {
 		first = b.Op("Expand", nil, p.ones(4, 0), layout.Shape(b, shape, p.n.In[1]))
 	} else {
-		c0 := p.perHead(b.Op("Slice", nil, cv, b.Ints(0), b.Ints(1), b.Ints(1)), h) // [B,1,H or 1,N]
+		c0 := b.Op("Slice", nil, cv, b.Ints(0), b.Ints(1), b.Ints(1)) // [B,1,H or 1,N]
+		if b.Err == nil && !c0.Type.Shape[2].Is(1) {
+			c0 = p.perHead(c0, h)
+		}
 		if c0 == nil || b.Err != nil {
 			return nil
 		}
-		s := c0.Type.Shape
-		column := layout.Reshape(b, c0, []graph.Dim{s[0], s[2], s[3], graph.D(1)})
-		first = layout.Reshape(b, b.Op("MatMul", nil, h0, column), shape)
+		column := layout.Transpose(b, c0, 0, 2, 3, 1) // no reshape: there may be no first step
+		first = layout.Transpose(b, b.Op("MatMul", nil, h0, column), 0, 3, 1, 2)
 	}
-	rest := b.Op("Slice", nil, y, b.Ints(0), b.Ints(-1), b.Ints(1))
-	return b.Op("Concat", graph.Attrs{"axis": int64(1)}, first, rest)
+	all := b.Op("Concat", graph.Attrs{"axis": int64(1)}, first, y)
+	return b.Op("Slice", nil, all, b.Ints(0), b.Ints(-1), b.Ints(1))
 }
 
 // perHead repeats the groups of [B,L,G,N] to heads.

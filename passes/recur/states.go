@@ -278,14 +278,17 @@ func (r *recurrence) solved(s *lift.State, h lift.Seq, hT, init *graph.Value) {
 	l.Set(s.Out, out)
 	r.known(lift.Source(s.Out), h)
 	sol := &solution{final: l.Cast(lift.Seq{V: hT, At: -1}, s.Out.Type.DType).V}
-	sol.make = func() error { // the state before the step: the initial one, then all but the last
+	sol.make = func() error { // the states before the steps: the initial one, then all, but for the last; none where there are no steps
 		b := r.b
 		if s.In.Type.Rank() == 0 {
 			return fmt.Errorf("the state %q is read before it is written", s.In.Name)
 		}
 		first := b.Op("Unsqueeze", nil, init, b.Ints(1))
-		before := b.Op("Slice", nil, out.V, b.Ints(0), b.Ints(-1), b.Ints(1))
-		sol.start = lift.Seq{V: b.Op("Concat", graph.Attrs{"axis": int64(1)}, first, before), At: 1}
+		all := b.Op("Concat", graph.Attrs{"axis": int64(1)}, first, out.V)
+		if b.Err != nil {
+			return b.Err
+		}
+		sol.start = lift.Seq{V: b.Op("Slice", nil, all, b.Ints(0), b.Ints(-1), b.Ints(1)), At: 1}
 		return b.Err
 	}
 	r.done[s] = sol
