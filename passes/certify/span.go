@@ -45,6 +45,9 @@ func (r *reach) steps(n *graph.Node, data map[*graph.Value]bool) {
 		if x, ok := largest(n.Input(1)); ok && x < 40 {
 			at = math.Exp2(x)
 		}
+	case "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "IsInf", "IsNaN", "OneHot", "Sin", "Cos", "Tan":
+		r.cannot(n)
+		return
 	case "EyeLike":
 		r.number(math.Abs(float64(n.Attrs.Int("k", 0))), false)
 		return
@@ -56,7 +59,7 @@ func (r *reach) steps(n *graph.Node, data map[*graph.Value]bool) {
 			if x, ok := largest(v); ok {
 				for j, w := range n.In {
 					if j != i && w != nil && w.Const == nil && !r.spans(w, x, 16) {
-						return // comparisons of other kinds have been noted
+						r.cannot(n)
 					}
 				}
 			}
@@ -71,7 +74,14 @@ func (r *reach) steps(n *graph.Node, data map[*graph.Value]bool) {
 	default:
 		return
 	}
-	if !r.spans(n.In[0], at, 16) && r.blind == "" {
+	if !r.spans(n.In[0], at, 16) {
+		r.cannot(n)
+	}
+}
+
+// cannot notes that nobody knows how far the check must go for n.
+func (r *reach) cannot(n *graph.Node) {
+	if r.blind == "" {
 		r.blind = fmt.Sprintf("%s (%s) is applied to positions, and where it sets in cannot be told", n.Op.Name, n.Out[0].Name)
 	}
 }
@@ -82,6 +92,9 @@ func (r *reach) spans(v *graph.Value, t float64, depth int) bool {
 	case v == nil || math.IsNaN(t) || depth == 0:
 		return false
 	case v.Const != nil || v.Type.DType.IsInt() && v.Known != nil && v.Def == nil:
+		r.position(t)
+		return true
+	case v.Known != nil: // a length or what is computed from lengths alone
 		r.position(t)
 		return true
 	case v.Def == nil || v.Def.Op.Domain != "" || len(v.Def.In) == 0:
@@ -111,6 +124,8 @@ func (r *reach) spans(v *graph.Value, t float64, depth int) bool {
 		return in(0, math.Max(math.Exp(t), math.Exp(-t)))
 	case "Sqrt":
 		return in(0, t*t)
+	case "Reciprocal":
+		return in(0, 1/t)
 	case "Add", "Sub", "Mul", "Div", "Pow":
 		for i, w := range n.In {
 			x, ok := largest(w)
@@ -133,8 +148,11 @@ func (r *reach) spans(v *graph.Value, t float64, depth int) bool {
 			}
 			return x == 0 || in(1-i, t)
 		}
-		if n.Op.Name == "Add" || n.Op.Name == "Sub" {
+		switch {
+		case n.Op.Name == "Add" || n.Op.Name == "Sub":
 			return in(0, t) && in(1, t)
+		case n.Op.Name == "Mul" && n.In[0] == n.In[1]:
+			return in(0, math.Sqrt(math.Abs(t)))
 		}
 	default:
 		if layout.Is(n) {
