@@ -20,13 +20,12 @@ const streamRows = 16
 
 // streamed is a product that reads its matrix once through a ring of copies.
 type streamed struct {
-	g          gemm
-	at         int // index of its node
-	launch     *launch
-	norm       *normed
-	conv       *convStep
-	format     string
-	scale, off *Mem // of bytes, by column
+	g      gemm
+	at     int // index of its node
+	launch *launch
+	norm   *normed
+	conv   *convStep
+	format string
 }
 
 // normed is an RMS normalisation that a product may take over: x times 1/rms, times weight.
@@ -53,20 +52,20 @@ type ssdStep struct {
 // streams reports whether a product of g's shape can be streamed.
 func (g *gemm) streams(limit int) bool {
 	return (g.a.DType == tensor.BFloat16 || g.a.DType == tensor.Float16) && g.a.DType == g.b.DType && g.m <= streamRows && (g.residual == nil || g.residual.DType == g.a.DType) && g.transB && g.batch*g.batch2 == 1 &&
-		g.a.aligned(16) && g.b.aligned(16) && g.k%8 == 0 && g.lda%8 == 0 && g.ldb%8 == 0 && streamShared(g.m, g.k, 3, 2048) <= limit
+		g.a.aligned(16) && g.b.aligned(16) && g.k%8 == 0 && g.lda%8 == 0 && g.ldb%8 == 0 && streamShared(g.m, g.k, 3) <= limit
 }
 
 // streamShared is the shared memory of a streamed product: partial sums, sums of squares, rings of 8 warps, rows.
-func streamShared(m, k, depth, bytes int) int {
+func streamShared(m, k, depth int) int {
 	rows := 8 * ceilDiv(m, 8)
-	return 2*8*rows*20*4 + rows*32 + 8*depth*bytes + m*(alignUp(k, 64)*2+64)
+	return 2*8*rows*20*4 + rows*32 + 8*depth*streamBytes + m*(alignUp(k, 64)*2+64)
 }
 
 // streamLimit is the shared memory that a block of a streamed product may take.
 func (d *device) streamLimit() int { return min(d.Info.SharedBytes, 160<<10) }
 
-// streamBytes is what 16 columns and 64 of K take in the ring, by format.
-var streamBytes = map[string]int{"bf16": 2048, "f16": 2048, "i8_bf16": 1024, "u8_bf16": 1024, "u4_bf16": 672}
+// streamBytes is what 16 columns and 64 of K take in the ring.
+const streamBytes = 2048
 
 // stream submits g as a streamed product.
 func (b *Bind) stream(g gemm) error {
@@ -83,7 +82,7 @@ func (b *Bind) stream(g gemm) error {
 		}
 		g.bias = wide
 	}
-	s := &streamed{g: g, at: b.i, format: map[tensor.DType]string{tensor.BFloat16: "bf16", tensor.Float16: "f16"}[g.a.DType]}
+	s := &streamed{g: g, at: b.i, format: half16[g.a.DType]}
 	return b.submitStream(s)
 }
 
@@ -100,14 +99,13 @@ func (b *Bind) submitStream(s *streamed) error {
 			b.b.keep(n.weight, b.i)
 		}
 	}
-	bytes := streamBytes[s.format]
 	name, depth := "stream_"+s.format+"_8", 3
 	if g.m > 8 {
 		name = "stream_" + s.format + "_16"
-	} else if streamShared(g.m, g.k, 5, bytes) <= 112<<10 { // two such blocks fit, so that the next product may begin
+	} else if streamShared(g.m, g.k, 5) <= 112<<10 { // two such blocks fit, so that the next product may begin
 		name, depth = name+"_deep", 5
 	}
-	shared := streamShared(g.m, g.k, depth, bytes)
+	shared := streamShared(g.m, g.k, depth)
 	f, err := b.dev().function("decode", name, b.dev().streamLimit()) // one handle, whatever the launch takes
 	if err != nil {
 		return err
@@ -135,7 +133,7 @@ func (s *streamed) params() *params {
 	if c.in != nil {
 		width = c.in.Shape[2]
 	}
-	return (&params{}).tensor(g.a).tensor(g.b).tensor(g.c).tensor(g.residual).ptr(g.bias).ptr(weight).ptr(s.scale).tensor(s.off).
+	return (&params{}).tensor(g.a).tensor(g.b).tensor(g.c).tensor(g.residual).ptr(g.bias).ptr(weight).
 		ptr(c.w).ptr(c.bias).ptr(c.in).ptr(c.out).i64(g.m, g.n, g.k, g.lda, g.ldb, g.ldc, g.act, c.first, c.count, c.taps, width, c.silu).f32(g.alpha, epsilon)
 }
 

@@ -15,8 +15,6 @@ constexpr int kPartialRow = 20;  // floats between rows of 16 partial sums, so t
 struct Streamed {
   Tensor a, w, c, residual;         // residual, of A's type and as c, may be null
   const float *bias, *norm;         // [N], [K] or null
-  const float *scale;               // of bytes, by column; null: 1
-  Tensor zero;                      // the same, of the bytes' type; may be null
   const float *conv_w, *conv_b;     // [C,taps] or null: no convolution; [C] or null
   void *conv_in, *conv_out;         // [M,C,width] of A's type
   int64 m, n, k, a_row, w_row, c_row, act;
@@ -48,94 +46,6 @@ template <class T> struct Wide {
     for (int r = 0; r < Groups; r++) {
       mma16816(T(), acc[r], low, x[r].x, x[r].y);
       mma16816(T(), acc[r], high, x[r].z, x[r].w);
-    }
-  }
-};
-
-// Four bytes less a zero point, as two words of two T: exact, for they lie within 255 of 0.
-template <class T, bool Signed> __device__ __forceinline__ uint2 four_of(uint32_t w, float zero) {
-  float v[4];
-#pragma unroll
-  for (int i = 0; i < 4; i++) v[i] = (Signed ? (float)(signed char)(w >> 8 * i) : (float)(w >> 8 * i & 255)) - zero;
-  uint2 r;
-  r.x = pack(T(), v[0], v[1]), r.y = pack(T(), v[2], v[3]);
-  return r;
-}
-
-// Bytes with a scale and a zero point by column: a column's 64 bytes in a row, pieces of 16 bytes rotated by its number.
-template <class T, bool Signed> struct Bytes {
-  static constexpr int bytes = 1024;
-  float zero[2];
-  __device__ __forceinline__ Bytes(const Streamed &p, int64 tile, int g) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const int64 n = tile * 16 + g + 8 * i;
-      zero[i] = p.zero.data && n < p.n ? load_any<float>(p.zero.data, p.zero.type, n) : 0.f;
-    }
-  }
-  __device__ __forceinline__ static void copy(const Streamed &p, uint32_t to, int64 tile, int slice) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const int piece = i * 32 + threadIdx.x % 32, col = piece / 4, c = piece % 4;
-      const int64 n = tile * 16 + col, k = (int64)slice * 64 + c * 16;
-      const bool in = n < p.n && k < p.k;
-      copy16(to + col * 64 + ((c + (col >> 1) & 3) << 4), static_cast<const unsigned char *>(p.w.data) + (in ? n * p.w_row + k : 0), in);
-    }
-  }
-  template <int Groups> __device__ __forceinline__ void multiply(const Streamed &, const unsigned char *at, int half, const uint4 (&x)[Groups], float (&acc)[Groups][4]) const {
-    const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4, c = half * 2 + q / 2;
-    const unsigned char *from = at + g * 64 + ((c + (g >> 1) & 3) << 4) + q % 2 * 8;
-    const uint2 u = *reinterpret_cast<const uint2 *>(from), v = *reinterpret_cast<const uint2 *>(from + 8 * 64);
-    const uint2 u0 = four_of<T, Signed>(u.x, zero[0]), u1 = four_of<T, Signed>(u.y, zero[0]), v0 = four_of<T, Signed>(v.x, zero[1]), v1 = four_of<T, Signed>(v.y, zero[1]);
-    const uint32_t low[4] = {u0.x, v0.x, u0.y, v0.y}, high[4] = {u1.x, v1.x, u1.y, v1.y};
-#pragma unroll
-    for (int r = 0; r < Groups; r++) {
-      mma16816(T(), acc[r], low, x[r].x, x[r].y);
-      mma16816(T(), acc[r], high, x[r].z, x[r].w);
-    }
-  }
-};
-
-// Four bits with a scale and a zero point for 32 of K, packed by pack_nibbles below: for every slice 32 scales in f32
-// [half][column], 32 zero points, then 32 bytes a column.
-constexpr int kNibbleSlice = 128 + 32 + 512;
-template <class T> struct Nibbles {
-  static constexpr int bytes = kNibbleSlice;
-  __device__ __forceinline__ Nibbles(const Streamed &, int64, int) {}
-  __device__ __forceinline__ static void copy(const Streamed &p, uint32_t to, int64 tile, int slice) {
-    const unsigned char *from = static_cast<const unsigned char *>(p.w.data) + (tile * ((p.k + 63) / 64) + slice) * kNibbleSlice;
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const int piece = i * 32 + threadIdx.x % 32;
-      if (piece < kNibbleSlice / 16) copy16(to + piece * 16, from + piece * 16, true);
-    }
-  }
-  template <int Groups> __device__ __forceinline__ void multiply(const Streamed &, const unsigned char *at, int half, const uint4 (&x)[Groups], float (&acc)[Groups][4]) const {
-    const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
-    const float *scales = reinterpret_cast<const float *>(at) + half * 16;
-    const unsigned char *zeros = at + 128 + half * 16;
-    uint32_t w[2];
-#pragma unroll
-    for (int i = 0; i < 2; i++) w[i] = *reinterpret_cast<const uint32_t *>(at + 160 + (g + 8 * i) * 32 + half * 16 + q * 4);
-    uint2 lo[2], hi[2];
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const float zero = zeros[g + 8 * i];
-      uint32_t even = w[i] & 0x0F0F0F0Fu, odd = w[i] >> 4 & 0x0F0F0F0Fu;  // elements 0,2,4,6 and 1,3,5,7
-      const uint32_t first = (even & 0xFF) | (odd & 0xFF) << 8 | (even & 0xFF00) << 8 | (odd & 0xFF00) << 16;
-      even >>= 16, odd >>= 16;
-      const uint32_t second = (even & 0xFF) | (odd & 0xFF) << 8 | (even & 0xFF00) << 8 | (odd & 0xFF00) << 16;
-      lo[i] = four_of<T, false>(first, zero), hi[i] = four_of<T, false>(second, zero);
-    }
-    const uint32_t low[4] = {lo[0].x, lo[1].x, lo[0].y, lo[1].y}, high[4] = {hi[0].x, hi[1].x, hi[0].y, hi[1].y};
-    const float s[2] = {scales[g], scales[g + 8]};
-#pragma unroll
-    for (int r = 0; r < Groups; r++) {
-      float part[4] = {};
-      mma16816(T(), part, low, x[r].x, x[r].y);
-      mma16816(T(), part, high, x[r].z, x[r].w);
-#pragma unroll
-      for (int e = 0; e < 4; e++) acc[r][e] += s[e / 2] * part[e];
     }
   }
 };
@@ -199,12 +109,11 @@ template <class T> __device__ __forceinline__ void load_rows(const Streamed &p, 
 
 // What the end of a tile needs of memory for one element of C, loaded while the products run.
 struct Around {
-  float residual, bias, scale, state[4], tap[4], tap_bias;
+  float residual, bias, state[4], tap[4], tap_bias;
 };
 template <class T> __device__ __forceinline__ void load_around(const Streamed &p, Around &o, int64 row, int64 col) {
   o.residual = p.residual.data ? to_float(static_cast<const T *>(p.residual.data)[row * p.c_row + col]) : 0.f;
   o.bias = p.bias ? p.bias[col] : 0.f;
-  o.scale = p.scale ? p.scale[col] : 1.f;
   const int64 c = col - p.conv_first, at = row * p.conv_count + c;
   if (!p.conv_w || c < 0 || c >= p.conv_count) return;
 #pragma unroll
@@ -215,8 +124,7 @@ template <class T> __device__ __forceinline__ void load_around(const Streamed &p
   o.tap_bias = p.conv_b ? p.conv_b[c] : 0.f;
 }
 template <class T> __device__ __forceinline__ void finish(const Streamed &p, const Around &o, int64 row, int64 col, float v) {
-  v = v * o.scale + o.bias;
-  v = activate((int)p.act, v) + o.residual;
+  v = activate((int)p.act, v + o.bias) + o.residual;
   const int64 c = col - p.conv_first, at = row * p.conv_count + c;
   if (p.conv_w && c >= 0 && c < p.conv_count) {
     const int taps = (int)p.conv_taps, width = (int)p.conv_width;
@@ -311,10 +219,5 @@ template <class T, class Format, int Groups, int Depth> __device__ __forceinline
   SSDC_KERNEL_EARLY(name##_8_deep, Streamed, 256) { stream<T, Format, 1, 5>(p); }             \
   SSDC_KERNEL_EARLY(name##_8, Streamed, 256) { stream<T, Format, 1, 3>(p); }                  \
   SSDC_KERNEL_EARLY(name##_16, Streamed, 256) { stream<T, Format, 2, 3>(p); }
-typedef Bytes<__nv_bfloat16, true> SignedBytes;
-typedef Bytes<__nv_bfloat16, false> UnsignedBytes;
 SSDC_STREAM(stream_bf16, __nv_bfloat16, Wide<__nv_bfloat16>)
 SSDC_STREAM(stream_f16, __half, Wide<__half>)
-SSDC_STREAM(stream_i8_bf16, __nv_bfloat16, SignedBytes)
-SSDC_STREAM(stream_u8_bf16, __nv_bfloat16, UnsignedBytes)
-SSDC_STREAM(stream_u4_bf16, __nv_bfloat16, Nibbles<__nv_bfloat16>)
