@@ -55,7 +55,7 @@ func lowerRotary(b *Bind, n *graph.Node) (Step, error) {
 		places = cos.Shape[0]
 	}
 	if rot > d || rot%2 != 0 || cos.Dim(-1) != half || sin.Dim(-1) != half || cos.Len() < places*half || sin.Len() < places*half || ids != nil && ids.Len() != batch*seq {
-		return nil, fmt.Errorf("X is %v, caches %v and %v, rotary_embedding_dim %d, positions %v", x.Shape, cos.Shape, sin.Shape, rot, b.Shape(3))
+		return nil, fmt.Errorf("input X is %v, caches %v and %v, rotary_embedding_dim %d, positions %v", x.Shape, cos.Shape, sin.Shape, rot, b.Shape(3))
 	}
 	interleaved := n.Attrs.Int("interleaved", 0) != 0
 	at := func(i int) int { return i }

@@ -180,12 +180,12 @@ func (b *binder) normBefore(v *graph.Value, g *gemm) *normed {
 }
 
 // convBehind lets the streamed product that makes x run the convolution of one position, in place. y then is x.
-func (b *Bind) convBehind(n *graph.Node, x, w, bias, state, stateOut *Mem) bool {
+func (b *Bind) convBehind(n *graph.Node, x, state, stateOut *Mem, taps int) bool {
 	s := b.b.streams[x.root]
 	if s == nil || s.conv != nil || s.g.residual != nil || state == nil || stateOut == nil || x.Shape[1] != 1 || x.DType != s.g.a.DType || x.DType != s.g.c.DType || state.DType != x.DType {
 		return false
 	}
-	taps, width := w.Shape[1], state.Shape[2]
+	width := state.Shape[2]
 	if taps < 2 || taps > 4 || width < taps-1 || width > 4 || stateOut.Shape[2] != width || state.root != stateOut.root || b.b.uses[n.In[0]] != 1 || n.In[0].IsOutput() || n.Out[0].IsOutput() {
 		return false
 	}
@@ -194,11 +194,12 @@ func (b *Bind) convBehind(n *graph.Node, x, w, bias, state, stateOut *Mem) bool 
 			return false // it may come later than the product
 		}
 	}
-	var err error
-	if w, err = b.As(1, tensor.Float32); err != nil {
+	w, err := b.As(1, tensor.Float32)
+	if err != nil {
 		return false
 	}
-	if bias, err = b.As(2, tensor.Float32); err != nil {
+	bias, err := b.As(2, tensor.Float32)
+	if err != nil {
 		return false
 	}
 	first := (x.off - s.g.c.off) / x.DType.Size()

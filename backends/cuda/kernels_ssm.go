@@ -114,7 +114,7 @@ func lowerConv(b *Bind, n *graph.Node) error {
 			return ErrFallback
 		}
 	}
-	if L == 1 && b.convBehind(n, x, w, bias, state, stateOut) {
+	if L == 1 && b.convBehind(n, x, state, stateOut, K) {
 		return nil
 	}
 	parts := b.splitBehind(n)

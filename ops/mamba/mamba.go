@@ -140,7 +140,4 @@ func (f *function) outputs() string {
 	return s
 }
 
-var (
-	outY     = ops.Param{Name: "out"}
-	finalOut = ops.Param{Name: "final_states", Doc: "[B,H,P,N], float32 for activations of 16 bits", Optional: true}
-)
+var finalOut = ops.Param{Name: "final_states", Doc: "[B,H,P,N], float32 for activations of 16 bits", Optional: true}

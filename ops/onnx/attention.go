@@ -343,7 +343,7 @@ func evalRotary(c *ops.Call) ([]*tensor.Tensor, error) {
 		b, h, s, d = x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
 	} else {
 		if h < 1 || x.Shape[2]%h != 0 || x.Shape[2] == 0 {
-			return nil, fmt.Errorf("X %s does not hold num_heads = %d heads", x.TypeString(), h)
+			return nil, fmt.Errorf("input X %s does not hold num_heads = %d heads", x.TypeString(), h)
 		}
 		b, s, d = x.Shape[0], x.Shape[1], x.Shape[2]/h
 	}
