@@ -157,8 +157,7 @@ func (v *verdict) spelling(set *plugin.Set, seed uint64) (err error) {
 	for _, n := range g.Nodes {
 		v.fused = v.fused || n.Op.Domain == "ssm" && strings.HasSuffix(n.Op.Name, "Scan") || n.Op.Is("ssm", "SSD")
 	}
-	// One step of an elementwise recurrence is plain arithmetic, not worth a word; so is the second of two tokens.
-	if plain := s.kind == "linear" && s.form == "step" || s.form == "unrolled" && s.length.Is(2); !v.fused && v.why == "" && v.what == "" && !plain {
+	if !v.fused && v.why == "" && v.what == "" {
 		err = errSilent
 	}
 	want, _ := src.Clone()

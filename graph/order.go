@@ -147,6 +147,31 @@ func (g *Graph) Sweep() int {
 	return len(removed)
 }
 
+// Truncate removes all nodes behind the first n, the ones added last: what an
+// attempt has built that is not to stay. No other node may use their results.
+func (g *Graph) Truncate(n int) {
+	for _, m := range g.Nodes[n:] {
+		m.release()
+	}
+	clear(g.Nodes[n:])
+	g.Nodes = g.Nodes[:n]
+}
+
+// release takes back all uses by n and its bodies.
+func (n *Node) release() {
+	for i := range n.In {
+		n.SetIn(i, nil)
+	}
+	for _, b := range n.Bodies {
+		for i := range b.Outputs {
+			b.SetOutput(i, nil)
+		}
+		for _, m := range b.Nodes {
+			m.release()
+		}
+	}
+}
+
 func (g *Graph) filter(removed map[*Node]bool) {
 	kept := g.Nodes[:0]
 	for _, n := range g.Nodes {

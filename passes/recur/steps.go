@@ -219,6 +219,7 @@ func (s *step) try(leaves bool) (done bool, err error) {
 // attempt builds the replacement in one way and asks for its certificate. It
 // returns which liberties were taken.
 func (s *step) attempt(leaves bool, way specialisation) (used specialisation, done bool, err error) {
+	before := len(s.g.Nodes)
 	b := s.c.Builder(s.g, s.next.Def.From)
 	state := &lift.State{In: s.state, Out: s.next, Init: s.state}
 	loop := &lift.Loop{Node: &graph.Node{}, Length: graph.D(1), States: []*lift.State{state}}
@@ -265,6 +266,9 @@ func (s *step) attempt(leaves bool, way specialisation) (used specialisation, do
 			}
 			return used, false, why
 		}
+		if s.shared() { // one step after another: nothing would be saved
+			return used, false, nil
+		}
 		fuse = &fused{op: "ssm.LinearScan"}
 		wholeDecay(b, n)
 		cl.Old, cl.New = []*graph.Value{s.next}, []*graph.Value{n.Out[1]}
@@ -288,14 +292,40 @@ func (s *step) attempt(leaves bool, way specialisation) (used specialisation, do
 			cl.In = append(cl.In, certify.Input{Value: v})
 		}
 	}
-	setKinds(cl, []*graph.Node{n}, roots)
-	cl.Shrink = shrinking(cl, graph.D(1))
+	deepen(cl, r.scans, graph.D(1), s.g.Nodes[before:])
 	used.groups = fuse.groups
 	for _, in := range cl.In {
 		used.params = used.params || in.Value.Const != nil
 	}
 	err = certify.Rewrite(s.c, fuse.op+ruleStep, cl)
 	return used, err == nil, err
+}
+
+// shared reports whether something between the state and the next, which
+// depends on the state, is also used elsewhere.
+func (s *step) shared() bool {
+	between := map[*graph.Value]bool{}
+	var collect func(v *graph.Value)
+	collect = func(v *graph.Value) {
+		if v == nil || between[v] || v == s.state || !s.depends(v) {
+			return
+		}
+		between[v] = true
+		for _, u := range v.Def.In {
+			collect(u)
+		}
+	}
+	collect(s.next)
+	elsewhere := func(u graph.Use) bool {
+		_, old := s.order[u.Node] // and not of an attempt
+		return old && !between[u.Node.Out[0]] && !isOp(u.Node, "Shape") && !u.Node.Out[0].Unused()
+	}
+	for v := range between {
+		if v != s.next && (v.IsOutput() || slices.ContainsFunc(v.Uses, elsewhere)) {
+			return true
+		}
+	}
+	return false
 }
 
 // stepRoots lists what a step's update and decay are made from: the factors of

@@ -21,6 +21,7 @@ func unrolled(c *passes.Context, g *graph.Graph) error {
 		if !isFloat(col.Value) || col.Value.Unused() {
 			continue
 		}
+		before := len(g.Nodes)
 		b := c.Builder(g, col.Value.Def.From)
 		l, err := col.Roll(b, index)
 		if b.Err != nil {
@@ -32,6 +33,7 @@ func unrolled(c *passes.Context, g *graph.Graph) error {
 			continue // values that only stand side by side
 		}
 		if err != nil {
+			g.Truncate(before)
 			c.Miss(ruleUnrolled, col.Value, 2, 4, "%v", err)
 		}
 	}
@@ -50,7 +52,6 @@ func rolledUp(c *passes.Context, g *graph.Graph, l *roll.Loop) error {
 		err = r.rewrite(c, g)
 	}
 	if err != nil {
-		l.Discard()
 		return err
 	}
 	for i, v := range l.Old {

@@ -51,6 +51,12 @@ func (r *roller) complete(l *lane) (done bool, err error) {
 	}
 	switch {
 	case n.Op.Name == "Add" && !l.zero:
+		for i := range 2 { // update and state, with nothing in between
+			if r.carries(operands[i]) && !r.carries(operands[1-i]) {
+				operands[1-i][0], zero[i] = l.vals[0], true
+				return true, r.emit(l, operands, zero)
+			}
+		}
 		for d := 2 * depth; d > 0; d-- { // deeper ones may differ by other states that start at zero
 			alike := r.alike
 			if d <= depth { // or be spelled in another way
@@ -67,12 +73,6 @@ func (r *roller) complete(l *lane) (done bool, err error) {
 			}
 			operands[i][0], zero[1-i] = l.vals[0], true
 			return true, r.emit(l, operands, zero)
-		}
-		for i := range 2 { // update and state, with nothing in between
-			if r.carries(operands[i]) && !r.carries(operands[1-i]) {
-				operands[1-i][0], zero[i] = l.vals[0], true
-				return true, r.emit(l, operands, zero)
-			}
 		}
 	case n.Op.Name == "Sub" && !l.zero && r.carries(operands[1]): // x - 0
 		operands[0][0], zero[1] = l.vals[0], true

@@ -36,8 +36,8 @@ func (r *roller) respell(l *lane) (vals []*graph.Value, nodes []*graph.Node) {
 	if l.zero || r.again[l.vals[r.ref]] {
 		return nil, nil
 	}
-	vals = make([]*graph.Value, len(l.vals))
-	for t, v := range l.vals {
+	terms := make([]*term, len(l.vals))
+	for t, v := range l.vals { // nothing is written unless all are products
 		if v == nil {
 			continue
 		}
@@ -51,14 +51,21 @@ func (r *roller) respell(l *lane) (vals []*graph.Value, nodes []*graph.Node) {
 		if !p.walk(v, p.out, true) {
 			return nil, nil
 		}
+		terms[t] = p
+	}
+	vals = make([]*graph.Value, len(l.vals))
+	for t, v := range l.vals {
+		if v == nil {
+			continue
+		}
 		w := r.spelled[v]
 		if w == nil {
-			if w = r.write(p); w == nil {
+			if w = r.write(terms[t]); w == nil {
 				return nil, nil
 			}
 			r.spelled[v], r.again[w] = w, true
 		}
-		vals[t], nodes = w, append(nodes, p.nodes...)
+		vals[t], nodes = w, append(nodes, terms[t].nodes...)
 	}
 	return vals, nodes
 }

@@ -35,8 +35,7 @@ type Loop struct {
 // ErrParallel says that no step depends on another.
 var ErrParallel = errors.New("no step depends on the one before")
 
-// Roll makes a Scan of the steps that c collects. Nodes are added with b, to be
-// swept when the Scan is not used. elems tells what other collectors hold.
+// Roll makes a Scan of the steps that c collects. Nodes are added with b. all tells what other collectors hold.
 // The error is ErrParallel, or nil errors are not worth telling: see Telling.
 func (c *Collector) Roll(b *graph.Builder, all *Index) (*Loop, error) {
 	var first error
@@ -48,9 +47,14 @@ func (c *Collector) Roll(b *graph.Builder, all *Index) (*Loop, error) {
 			continue
 		}
 		own := *b // what does not fit is an error of this attempt
+		before := len(b.Graph.Nodes)
 		l, err := c.roll(&own, all, try.peel, try.reverse)
-		if err == nil || err == ErrParallel {
-			return l, err
+		if err == nil {
+			return l, nil
+		}
+		b.Graph.Truncate(before) // values that it used would seem to be used outside the trace
+		if err == ErrParallel {
+			return nil, err
 		}
 		if first == nil || !telling(first) && telling(err) {
 			first = err
@@ -116,27 +120,10 @@ func (c *Collector) roll(b *graph.Builder, all *Index, peel int, reverse bool) (
 		spelled: map[*graph.Value]*graph.Value{}, again: map[*graph.Value]bool{},
 	}
 	l, err := a.run(c)
-	if err != nil {
-		discard(a.scan)
-		if err != ErrParallel && a.seen {
-			err = refused{err}
-		}
+	if err != nil && err != ErrParallel && a.seen {
+		err = refused{err}
 	}
 	return l, err
-}
-
-// Discard takes back what the Scan uses, when it is not to stay.
-func (l *Loop) Discard() { discard(l.Node) }
-
-func discard(n *graph.Node) {
-	for i := range n.In {
-		n.SetIn(i, nil)
-	}
-	for _, m := range n.Bodies[0].Nodes {
-		for i := range m.In {
-			m.SetIn(i, nil)
-		}
-	}
 }
 
 func (a *attempt) run(c *Collector) (*Loop, error) {
