@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
 	"github.com/ssdc-go/ssdc/passes/layout"
@@ -32,9 +33,38 @@ var Conv = &passes.Pass{
 const ruleConv = "ssm.CausalConv"
 
 type conv struct {
-	c *passes.Context
-	g *graph.Graph
-	n *graph.Node
+	c    *passes.Context
+	g    *graph.Graph
+	n    *graph.Node
+	seen *graph.Value // what n reads, before it was widened
+}
+
+// A state in 16 bits and the columns after it are put together as they are
+// kept, and widened for the convolution alone (see passes/half). The operator
+// computes on what was put together, each part widened for itself.
+
+// unwidened looks through a Cast from a smaller float.
+func unwidened(v *graph.Value) *graph.Value {
+	if c := op(v, "Cast"); c != nil && c.In[0].Type.DType.IsFloat() && c.In[0].Type.DType.Bits() < v.Type.DType.Bits() {
+		return c.In[0]
+	}
+	return v
+}
+
+// unrounded looks through a Cast to a smaller float.
+func unrounded(v *graph.Value) *graph.Value {
+	if c := op(v, "Cast"); c != nil && v.Type.DType.IsFloat() && c.In[0].Type.DType.IsFloat() && c.In[0].Type.DType.Bits() > v.Type.DType.Bits() {
+		return c.In[0]
+	}
+	return v
+}
+
+// widened is v in another type.
+func widened(b *graph.Builder, v *graph.Value, to tensor.DType) *graph.Value {
+	if v == nil || v.Type.DType == to {
+		return v
+	}
+	return b.Op("Cast", graph.Attrs{"to": int64(to)}, v)
 }
 
 // depthwise: one axis and a group per channel; others are no business of ours.
@@ -80,15 +110,17 @@ func (v *conv) rewrite() {
 	}
 	b := v.c.Builder(v.g, v.n.From)
 	var state *graph.Value
-	if cat := op(x, "Concat"); cat != nil && len(cat.In) == 2 && (cat.Attrs.Int("axis", 0) == 2 || cat.Attrs.Int("axis", 0) == -1) {
-		state, x = cat.In[0], cat.In[1]
+	v.seen = unwidened(x)
+	if cat := op(v.seen, "Concat"); cat != nil && len(cat.In) == 2 && (cat.Attrs.Int("axis", 0) == 2 || cat.Attrs.Int("axis", 0) == -1) {
+		state, x = cat.In[0], unrounded(cat.In[1])
 	}
 	end, silu := ending(y, x.Type.Shape[2])
 	if end == nil {
 		v.c.Miss(ruleConv, y, 1, 3, "%s makes %s from %s, and no Slice after it keeps as many tokens as came in: the padding is not that of a causal convolution", v.n, y.Type, x.Type)
 		return
 	}
-	xt := layout.Transpose(b, x, 0, 2, 1)
+	wide := v.n.In[0].Type.DType
+	xt := layout.Transpose(b, widened(b, x, wide), 0, 2, 1)
 	w := layout.Reshape(b, v.n.In[1], []graph.Dim{C, K})
 	cl := &certify.Claim{In: []certify.Input{{Value: x}, {Value: v.n.In[1]}}}
 	var bias *graph.Value
@@ -115,7 +147,7 @@ func (v *conv) rewrite() {
 		attrs["state_width"] = w
 		nOut, old = 2, append(old, next)
 	}
-	m := b.Node("ssm", "CausalConv", attrs, nOut, xt, w, bias, state)
+	m := b.Node("ssm", "CausalConv", attrs, nOut, xt, w, bias, widened(b, state, wide))
 	if b.Err != nil {
 		v.c.Miss(ruleConv, y, 2, 3, "%v", b.Err)
 		return
@@ -129,7 +161,10 @@ func (v *conv) rewrite() {
 		v.c.Miss(ruleConv, y, 2, 3, "%v", b.Err)
 		return
 	}
-	cl.New = append([]*graph.Value{ny}, m.Out[1:]...)
+	cl.New = []*graph.Value{ny}
+	for i, next := range m.Out[1:] {
+		cl.New = append(cl.New, widened(b, next, old[i+1].Type.DType))
+	}
 	if err := certify.Rewrite(v.c, ruleConv, cl); err != nil {
 		v.c.Miss(ruleConv, y, 2, 3, "%v", err)
 	}
@@ -169,7 +204,7 @@ func (v *conv) nextState(state, x *graph.Value, k graph.Dim) *graph.Value {
 	want := k
 	from := x
 	if state != nil {
-		want, from = state.Type.Shape[2], v.n.In[0]
+		want, from = state.Type.Shape[2], v.seen
 	}
 	kept := func(v *graph.Value) *graph.Value {
 		for _, u := range v.Uses {

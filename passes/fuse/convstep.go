@@ -1,6 +1,8 @@
 package fuse
 
 import (
+	"slices"
+
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/passes"
 	"github.com/ssdc-go/ssdc/passes/certify"
@@ -37,9 +39,9 @@ func matchConvStep(c *passes.Context, g *graph.Graph, n *graph.Node) *convStep {
 		return nil
 	}
 	for _, p := range pair(mul) {
-		next, w := p[0], p[1]
+		next, w := unwidened(p[0]), p[1]
 		cat := op(next, "Concat")
-		if cat == nil || len(cat.In) != 2 || w.Const == nil || next.Type.Rank() != 3 || !next.Type.Equal(mul.Out[0].Type) {
+		if cat == nil || len(cat.In) != 2 || w.Const == nil || next.Type.Rank() != 3 || !slices.Equal(next.Type.Shape, mul.Out[0].Type.Shape) {
 			continue
 		}
 		if a := cat.Attrs.Int("axis", 0); a != 2 && a != -1 {
@@ -53,7 +55,7 @@ func matchConvStep(c *passes.Context, g *graph.Graph, n *graph.Node) *convStep {
 		if roll == nil || roll.In[0].Type.Rank() != 3 || cat.In[1].Type.Rank() != 3 || !cat.In[1].Type.Shape[2].Is(1) || layout.Numel(w) != C.Mul(K) {
 			continue
 		}
-		s := &convStep{c: c, g: g, next: next, past: roll.In[0], x: cat.In[1], weight: w, y: n.Out[0], activation: "none"}
+		s := &convStep{c: c, g: g, next: next, past: roll.In[0], x: unrounded(cat.In[1]), weight: w, y: n.Out[0], activation: "none"}
 		s.epilogue(C)
 		return s
 	}
@@ -93,9 +95,14 @@ func (s *convStep) rewrite() {
 		attrs["state_width"], _ = K.Const()
 		nOut, cl.Old = 2, append(cl.Old, s.next)
 	}
-	m := b.Node("ssm", "CausalConv", attrs, nOut, layout.Transpose(b, s.x, 0, 2, 1), layout.Reshape(b, s.weight, []graph.Dim{C, K}), bias, s.past)
+	wide := s.y.Type.DType
+	m := b.Node("ssm", "CausalConv", attrs, nOut, layout.Transpose(b, widened(b, s.x, wide), 0, 2, 1),
+		layout.Reshape(b, s.weight, []graph.Dim{C, K}), bias, widened(b, s.past, wide))
 	if b.Err == nil {
-		cl.New = append([]*graph.Value{layout.Reshape(b, m.Out[0], s.y.Type.Shape)}, m.Out[1:]...)
+		cl.New = []*graph.Value{layout.Reshape(b, m.Out[0], s.y.Type.Shape)}
+		for _, next := range m.Out[1:] {
+			cl.New = append(cl.New, widened(b, next, s.next.Type.DType))
+		}
 	}
 	err := b.Err
 	if err == nil {

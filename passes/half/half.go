@@ -78,6 +78,8 @@ func (w *widener) graph(g *graph.Graph) {
 		switch {
 		case n.Op.Domain == "" && computes[n.Op.Name], w.follows(n):
 			w.node(g, n)
+		case n.Op.Is("", "Cast") && isHalf(n.In[0]) && n.Out[0].Type.DType == n.In[0].Type.DType && !n.Out[0].IsOutput():
+			n.Out[0].ReplaceWith(n.In[0]) // no-ops go later, but what was computed must not hide behind one
 		case n.Op.Is("", "Cast") && n.Out[0].Type.DType == tensor.Float32 && w.wide[n.In[0]] != nil && !n.Out[0].IsOutput():
 			n.Out[0].ReplaceWith(w.wide[n.In[0]])
 		case n.Op.Is("", "Cast") && n.Out[0].Type.DType == tensor.Float32 && w.wide[n.In[0]] != nil:
@@ -102,7 +104,7 @@ func (w *widener) follows(n *graph.Node) bool {
 		if w.wide[v] == nil && !narrowed(v) {
 			return false
 		}
-		computed = computed || w.wide[v] != nil
+		computed = computed || w.wide[v] != nil || computedWith(n, 8)
 	}
 	for _, v := range n.Out {
 		if v != nil && v.IsOutput() {
@@ -110,6 +112,23 @@ func (w *widener) follows(n *graph.Node) bool {
 		}
 	}
 	return computed
+}
+
+// computedWith: arithmetic reads what n moves, after at most depth more moves.
+func computedWith(n *graph.Node, depth int) bool {
+	for _, v := range n.Out {
+		for _, u := range v.Uses {
+			m := u.Node
+			switch {
+			case m.Op.Domain != "":
+			case computes[m.Op.Name], m.Op.Name == "Cast" && m.Out[0].Type.DType == tensor.Float32:
+				return true
+			case moves[m.Op.Name] && depth > 0 && computedWith(m, depth-1):
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // constants: n moves a 16-bit constant, and nothing else is unknown.

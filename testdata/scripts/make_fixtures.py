@@ -12,6 +12,7 @@ import sys
 import tempfile
 import traceback
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
@@ -74,7 +75,7 @@ def write(fx: Fixture, root: pathlib.Path) -> dict:
 
 def one_set(fx: Fixture, built: Built, index: int, sess, work: pathlib.Path, suffix: str) -> dict:
     inputs = built.inputs[index]
-    arrays = {k: v.numpy() for k, v in inputs.items()}
+    arrays = {k: numpy_of(v) for k, v in inputs.items()}
     np.savez_compressed(work / f"inputs{suffix}.npz", **arrays)
     result: dict = {"inputs": {k: list(v.shape) for k, v in arrays.items()}}
     if not fx.reference:
@@ -85,7 +86,7 @@ def one_set(fx: Fixture, built: Built, index: int, sess, work: pathlib.Path, suf
         wide = [t.numpy() for t in reference.run_float64(built.module, inputs)]
         expected = dict(zip(built.outputs, wide, strict=True))
         narrow = reference.run(built.module, inputs)
-        result["torch_f32_rel_err"] = {k: check.rel_err(n.numpy(), expected[k]) for k, n in zip(built.outputs, narrow)}
+        result["torch_f32_rel_err"] = {k: check.rel_err(numpy_of(n), expected[k]) for k, n in zip(built.outputs, narrow)}
     np.savez_compressed(work / f"expected{suffix}.npz", **expected)
     if sess is not None:
         try:
@@ -94,6 +95,11 @@ def one_set(fx: Fixture, built: Built, index: int, sess, work: pathlib.Path, suf
         except Exception as e:
             result["onnxruntime_error"] = first_line(e)
     return result
+
+
+def numpy_of(t: torch.Tensor) -> np.ndarray:
+    """NumPy itself has no bfloat16."""
+    return t.view(torch.int16).numpy().view(ml_dtypes.bfloat16) if t.dtype == torch.bfloat16 else t.numpy()
 
 
 def describe(fx: Fixture, built: Built, path: pathlib.Path, changes: list[str]) -> dict:
