@@ -152,3 +152,47 @@ func TestStatesCUDA(t *testing.T) {
 		})
 	}
 }
+
+// TestWeightsCUDA: artifacts for the device hold the numbers that those for the processor hold, in the same size, and are no farther from
+// PyTorch's float64 logits: the processor rounds activations as well.
+func TestWeightsCUDA(t *testing.T) {
+	needCUDA(t)
+	want, _, err := tensor.ReadNpz(prefill + "/expected.npz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"bf16", "int8", "int4"} {
+		run := func(target string, set map[string]string) (*tensor.Tensor, int64) {
+			t.Helper()
+			c, err := ssdc.Build(context.Background(), prefill+"/model.onnx", ssdc.Options{Weights: format, Target: target, Settings: set})
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), target+".ssda")
+			if err := c.Write(path); err != nil {
+				t.Fatal(err)
+			}
+			m, err := ssdc.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size := m.Artifact().Size()
+			return runFixture(t, m, prefill)["logits"], int64(size)
+		}
+		cpu, cpuSize := run("cpu", nil)
+		gpu, gpuSize := run("cuda", nil)
+		narrow, _ := run("cuda", map[string]string{"compute": "bf16"})
+		off := distance(cpu, want["logits"])
+		if e := distance(gpu, want["logits"]); !(e <= 1.05*off) {
+			t.Errorf("%s: relative error %.4f of the logits, on the processor %.4f", format, e, off)
+		} else {
+			t.Logf("%s: relative error %.4f, on the processor %.4f, apart %.4f", format, e, off, distance(gpu, cpu))
+		}
+		if e := distance(narrow, want["logits"]); !(e <= 1.05*off+3e-2) {
+			t.Errorf("%s in bfloat16: relative error %.4f of the logits, on the processor %.4f", format, e, off)
+		}
+		if gpuSize > cpuSize+cpuSize/20 {
+			t.Errorf("%s: %d bytes, for the processor %d", format, gpuSize, cpuSize)
+		}
+	}
+}

@@ -168,8 +168,8 @@ func BuildWith(ctx context.Context, set *plugin.Set, path string, o Options) (*C
 	if t.Name == "" {
 		t.Name = "cpu"
 	}
-	if t.Weights != "" && t.Name != "cpu" {
-		return c, fmt.Errorf("weights in %s: backend %q stores them as they are; compile for cpu", t.Weights, t.Name)
+	if t.Weights != "" && t.Name != "cpu" && t.Name != "cuda" {
+		return c, fmt.Errorf("weights in %s: backend %q stores them as they are; compile for cpu or cuda", t.Weights, t.Name)
 	}
 	if !o.NoOpt {
 		t.Level = 1

@@ -229,8 +229,11 @@ func (b *binder) choose() {
 			continue
 		}
 		b.nodes = append(b.nodes, n)
-		for _, v := range n.In {
-			want(v)
+		m := b.e.matrices[n]
+		for i, v := range n.In {
+			if m == nil || m.digits == nil || i != 1 { // digits are multiplied as they are
+				want(v)
+			}
 		}
 		for _, v := range b.e.captures[n] {
 			want(v)
@@ -350,8 +353,10 @@ func (b *binder) node(i int, n *graph.Node) error {
 	if b.dynamic(n) {
 		return b.heapStep(i, n)
 	}
-	if ok, err := b.view(i, n); err != nil || ok {
-		return err
+	if b.e.matrices[n] == nil {
+		if ok, err := b.view(i, n); err != nil || ok {
+			return err
+		}
 	}
 	if err := b.place(i, n); err != nil {
 		return err

@@ -21,10 +21,12 @@
 package cuda
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 
 	"github.com/ssdc-go/ssdc/backends"
+	panels "github.com/ssdc-go/ssdc/backends/cpu/gemm"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
@@ -38,7 +40,7 @@ type Backend struct {
 
 // New makes the backend; t defines the operators.
 func New(t *ops.Table) *Backend {
-	return &Backend{ops: t, kernels: newTable(elementwiseKernels(), moveKernels(), rowKernels(), matmulKernels(), ssmKernels(), attentionKernels())}
+	return &Backend{ops: t, kernels: newTable(quantKernels(), elementwiseKernels(), moveKernels(), rowKernels(), matmulKernels(), ssmKernels(), attentionKernels())}
 }
 
 // Name implements backends.Backend.
@@ -115,6 +117,9 @@ func (b *Backend) Compile(g *graph.Graph, t backends.Target) (*backends.Plan, er
 	if _, err := readSettings(t); err != nil {
 		return nil, err
 	}
+	if _, err := panels.ParseFormat(t.Weights); err != nil {
+		return nil, err
+	}
 	p := &backends.Plan{Target: t, Graph: g, States: t.States}
 	p.Target.Name = b.Name()
 	seen := map[string]bool{}
@@ -139,12 +144,20 @@ func (b *Backend) Compile(g *graph.Graph, t backends.Target) (*backends.Plan, er
 			return nil, err
 		}
 		name := ""
-		if k, _ := b.kernels.choose(n, t); k != nil {
+		k, _ := b.kernels.choose(n, t)
+		if k != nil {
 			name = k.Name
 		}
 		p.Kernels = append(p.Kernels, name)
+		m := packed(k, n, t)
+		if m != nil && !seen[m.value.Name+" "+m.layout()] {
+			seen[m.value.Name+" "+m.layout()] = true
+			p.Weights = append(p.Weights, m.weight())
+		}
 		for _, v := range n.In {
-			keep(v)
+			if m == nil || v != m.value {
+				keep(v)
+			}
 		}
 		for _, body := range n.Bodies {
 			for _, v := range body.Constants() {
@@ -170,10 +183,13 @@ func (b *Backend) Open(p *backends.Plan, w backends.Weights) (backends.Executabl
 	if err != nil {
 		return nil, err
 	}
+	if _, err := panels.ParseFormat(p.Target.Weights); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
 	if w == nil {
 		w = p.Own()
 	}
-	e := &executable{plan: p, ops: b.ops, weights: w, set: s, kernels: map[*graph.Node]*Kernel{}, captures: captures(p.Graph)}
+	e := &executable{plan: p, ops: b.ops, weights: w, set: s, kernels: map[*graph.Node]*Kernel{}, matrices: map[*graph.Node]*matrix{}, captures: captures(p.Graph)}
 	for i, n := range p.Graph.Nodes {
 		if p.Kernels[i] == "" {
 			if row, err := b.ops.Of(n); err != nil {
@@ -188,6 +204,9 @@ func (b *Backend) Open(p *backends.Plan, w backends.Weights) (backends.Executabl
 			return nil, fmt.Errorf("%s: the plan asks for kernel %q, which this program does not have (%v); compile the model again", n, p.Kernels[i], why)
 		}
 		e.kernels[n] = k
+		if m := cmp.Or(packed(k, n, p.Target), inDigits(n)); m != nil {
+			e.matrices[n] = m
+		}
 	}
 	pair := func(name string, of func(backends.StatePair) string) int {
 		for j, s := range p.States {

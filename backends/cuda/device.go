@@ -118,13 +118,14 @@ type executable struct {
 	kernels  map[*graph.Node]*Kernel
 	captures map[*graph.Node][]*graph.Value
 	weights  backends.Weights
+	matrices map[*graph.Node]*matrix // those in fewer bits
 	dev      *device
 
 	inputNames, outputNames []string
 	stateOf, nextOf         []int // per input, per output: the state pair, or -1
 
 	mu       sync.Mutex
-	resident map[formKey]driver.Ptr // constants on the device
+	resident map[any]driver.Ptr // constants on the device, by form
 	sessions map[*resources]bool
 	closed   bool
 }
@@ -163,7 +164,20 @@ func (e *executable) host(v *graph.Value, t *tensor.Tensor) (*tensor.Tensor, err
 	if len(t.Data) == t.DType.Bytes(t.Len()) {
 		return t, nil
 	}
-	return e.weights.Weight(v.Name, "")
+	w, err := e.weights.Weight(v.Name, "")
+	if err == nil {
+		return w, nil
+	}
+	for _, m := range e.matrices { // it may be stored in panels alone
+		if m.value == v && m.digits == nil {
+			stored, err := e.stored(m)
+			if err != nil {
+				return nil, err
+			}
+			return m.unpack(stored)
+		}
+	}
+	return nil, err
 }
 
 // constant puts t on the device in the form asked for, once for all sessions: converted to d where that differs
@@ -193,10 +207,7 @@ func (e *executable) constant(v *graph.Value, t *tensor.Tensor, d tensor.DType, 
 		}
 		return 0, fmt.Errorf("%s, %d bytes: %w", name, len(src.Data), e.dev.explain(err))
 	}
-	if e.resident == nil {
-		e.resident = map[formKey]driver.Ptr{}
-	}
-	e.resident[key] = p
+	e.keep(key, p)
 	return p, nil
 }
 

@@ -50,8 +50,10 @@ func newTable(families ...[]*Kernel) table {
 
 // choose gives the row for n, or why there is none.
 func (t table) choose(n *graph.Node, target backends.Target) (*Kernel, error) {
+	var since int
+	var why error // of the last row of the version that counts
 	for _, k := range t.rows[[2]string{n.Op.Domain, n.Op.Name}] {
-		if k.Op.Since > n.Op.Since {
+		if k.Op.Since > n.Op.Since || why != nil && k.Op.Since != since {
 			continue
 		}
 		if len(n.Bodies) > 0 {
@@ -59,12 +61,16 @@ func (t table) choose(n *graph.Node, target backends.Target) (*Kernel, error) {
 		}
 		if k.Accepts != nil {
 			if err := k.Accepts(n, target); err != nil {
-				return nil, fmt.Errorf("kernel %q: %w", k.Name, err)
+				since, why = k.Op.Since, fmt.Errorf("kernel %q: %w", k.Name, err)
+				continue
 			}
 		}
 		return k, nil
 	}
-	return nil, fmt.Errorf("no kernel for it")
+	if why == nil {
+		why = fmt.Errorf("no kernel for it")
+	}
+	return nil, why
 }
 
 // isReal reports the types that the kernels compute with in f32.

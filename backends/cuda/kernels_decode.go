@@ -51,21 +51,38 @@ type ssdStep struct {
 
 // streams reports whether a product of g's shape can be streamed.
 func (g *gemm) streams(limit int) bool {
-	return (g.a.DType == tensor.BFloat16 || g.a.DType == tensor.Float16) && g.a.DType == g.b.DType && g.m <= streamRows && (g.residual == nil || g.residual.DType == g.a.DType) && g.transB && g.batch*g.batch2 == 1 &&
-		g.a.aligned(16) && g.b.aligned(16) && g.k%8 == 0 && g.lda%8 == 0 && g.ldb%8 == 0 && streamShared(g.m, g.k, 3) <= limit
+	if g.q == nil && (g.b.DType != g.a.DType || !g.transB || !g.b.aligned(16) || g.ldb%8 != 0) {
+		return false
+	}
+	return (g.a.DType == tensor.BFloat16 || g.a.DType == tensor.Float16) && g.m <= streamRows && (g.residual == nil || g.residual.DType == g.a.DType) && g.batch*g.batch2 == 1 &&
+		g.a.aligned(16) && g.k%8 == 0 && g.lda%8 == 0 && streamShared(g.m, g.k, g.ring().shallow) <= limit
+}
+
+// ring is what a warp of a streamed product copies ahead, in bytes: with two blocks on a multiprocessor and with one. A part of it takes
+// 16 columns and 64 of K; see SSDC_STREAM.
+type ring struct {
+	format        string
+	deep, shallow int
+}
+
+func (g *gemm) ring() ring {
+	switch {
+	case g.q == nil:
+		return ring{"", 5 * 2048, 3 * 2048}
+	case g.q.bits == 8:
+		return ring{"int8_", 8 * 1024, 5 * 1024}
+	}
+	return ring{"int4_", 10 * 672, 8 * 672}
 }
 
 // streamShared is the shared memory of a streamed product: partial sums, sums of squares, rings of 8 warps, rows.
-func streamShared(m, k, depth int) int {
+func streamShared(m, k, ring int) int {
 	rows := 8 * ceilDiv(m, 8)
-	return 2*8*rows*20*4 + rows*32 + 8*depth*streamBytes + m*(alignUp(k, 64)*2+64)
+	return 2*8*rows*20*4 + rows*32 + 8*ring + m*(alignUp(k, 64)*2+64)
 }
 
 // streamLimit is the shared memory that a block of a streamed product may take.
 func (d *device) streamLimit() int { return min(d.Info.SharedBytes, 160<<10) }
-
-// streamBytes is what 16 columns and 64 of K take in the ring.
-const streamBytes = 2048
 
 // stream submits g as a streamed product.
 func (b *Bind) stream(g gemm) error {
@@ -82,13 +99,13 @@ func (b *Bind) stream(g gemm) error {
 		}
 		g.bias = wide
 	}
-	s := &streamed{g: g, at: b.i, format: half16[g.a.DType]}
+	s := &streamed{g: g, at: b.i, format: g.ring().format + half16[g.a.DType]}
 	return b.submitStream(s)
 }
 
 func (b *Bind) submitStream(s *streamed) error {
 	g := &s.g
-	if n := b.b.normBefore(b.n.In[0], g); n != nil {
+	if n := b.b.normBefore(b.n.In[0], g); n != nil && !g.part {
 		s.norm = n
 		rows, _, ld, _ := n.x.matrix()
 		g.a, g.m, g.lda = n.x, rows, ld
@@ -99,20 +116,21 @@ func (b *Bind) submitStream(s *streamed) error {
 			b.b.keep(n.weight, b.i)
 		}
 	}
-	name, depth := "stream_"+s.format+"_8", 3
+	r := g.ring()
+	name, ahead := "stream_"+s.format+"_8", r.shallow
 	if g.m > 8 {
 		name = "stream_" + s.format + "_16"
-	} else if streamShared(g.m, g.k, 5) <= 112<<10 { // two such blocks fit, so that the next product may begin
-		name, depth = name+"_deep", 5
+	} else if streamShared(g.m, g.k, r.deep) <= 112<<10 { // two such blocks fit, so that the next product may begin
+		name, ahead = name+"_deep", r.deep
 	}
-	shared := streamShared(g.m, g.k, depth)
+	shared := streamShared(g.m, g.k, ahead)
 	f, err := b.dev().function("decode", name, b.dev().streamLimit()) // one handle, whatever the launch takes
 	if err != nil {
 		return err
 	}
 	s.launch = &launch{f, min(ceilDiv(g.n, 16), b.dev().Info.Multiprocessors), 256, shared, s.params()}
 	b.submit(b.name, s.launch)
-	if g.c.root.kind == inArena {
+	if g.c.root.kind == inArena && !g.part {
 		b.b.streams[g.c.root] = s
 	}
 	return nil
@@ -133,7 +151,7 @@ func (s *streamed) params() *params {
 	if c.in != nil {
 		width = c.in.Shape[2]
 	}
-	return (&params{}).tensor(g.a).tensor(g.b).tensor(g.c).tensor(g.residual).ptr(g.bias).ptr(weight).
+	return (&params{}).tensor(g.a).tensor(g.b).tensor(g.c).tensor(g.residual).blocks(g.q).ptr(g.bias).ptr(weight).
 		ptr(c.w).ptr(c.bias).ptr(c.in).ptr(c.out).i64(g.m, g.n, g.k, g.lda, g.ldb, g.ldc, g.act, c.first, c.count, c.taps, width, c.silu).f32(g.alpha, epsilon)
 }
 

@@ -62,6 +62,8 @@ type gemm struct {
 	transB                  bool
 	act                     int
 	alpha                   float32
+	q                       *blocks // the right operand in fewer bits, in place of b
+	part                    bool    // of a product in several passes
 }
 
 // operandType is the type that operands are multiplied in.
@@ -111,6 +113,9 @@ func (b *Bind) matmul(o matmulArgs) error {
 		}
 		g.residual = c
 	}
+	if m := b.b.e.matrices[b.n]; m != nil {
+		return b.matmulBlocks(g, x, m)
+	}
 	w := b.n.In[1]
 	if t := b.b.contents(w); t != nil && len(t.Shape) == 2 {
 		return b.matmulConst(g, x, w, t, o.transB)
@@ -132,6 +137,15 @@ func (b *Bind) matmulConst(g gemm, x *Mem, w *graph.Value, t *tensor.Tensor, tra
 	if err != nil {
 		return err
 	}
+	if err := b.rows(&g, x, d, m.Shape[0], m.Shape[1]); err != nil {
+		return err
+	}
+	g.b, g.ldb, g.transB = m, g.k, true
+	return b.product(g)
+}
+
+// rows makes x, in type d, the left operand of a product with n columns of k.
+func (b *Bind) rows(g *gemm, x *Mem, d tensor.DType, n, k int) error {
 	if x.DType != d {
 		c := b.Scratch(d, x.Shape...)
 		if err := b.copy(c, x); err != nil {
@@ -141,6 +155,7 @@ func (b *Bind) matmulConst(g gemm, x *Mem, w *graph.Value, t *tensor.Tensor, tra
 	}
 	rows, cols, ld, ok := x.matrix()
 	if !ok {
+		var err error
 		if x, err = b.dense(x); err != nil {
 			return err
 		}
@@ -148,13 +163,13 @@ func (b *Bind) matmulConst(g gemm, x *Mem, w *graph.Value, t *tensor.Tensor, tra
 			return ErrFallback
 		}
 	}
-	g.a, g.b, g.transB = x, m, true
-	g.m, g.n, g.k = rows, m.Shape[0], m.Shape[1]
+	g.a = x
+	g.m, g.n, g.k = rows, n, k
 	if cols != g.k || g.c.Len() != rows*g.n || g.bias != nil && g.bias.Len() != g.n {
 		return ErrFallback
 	}
-	g.lda, g.ldb, g.ldc = ld, g.k, g.n
-	return b.product(g)
+	g.lda, g.ldc = ld, g.n
+	return nil
 }
 
 // matmulTwo multiplies two activations with broadcast batch axes.

@@ -141,22 +141,6 @@ func lowerConcat(b *Bind, n *graph.Node) error {
 }
 
 func lowerGather(b *Bind, n *graph.Node) error {
-	out := b.Out(0)
-	data, err := b.In(0)
-	if err != nil {
-		return err
-	}
-	if data.DType != out.DType { // the rows alone are converted
-		raw := b.Scratch(data.DType, out.Shape...)
-		if err := b.gather(n, raw); err != nil {
-			return err
-		}
-		return b.copy(out, raw)
-	}
-	return b.gather(n, out)
-}
-
-func (b *Bind) gather(n *graph.Node, out *Mem) error {
 	data, err := b.Dense(0)
 	if err != nil {
 		return err
@@ -165,6 +149,23 @@ func (b *Bind) gather(n *graph.Node, out *Mem) error {
 	if err != nil {
 		return err
 	}
+	return b.gatherFrom(data, index)
+}
+
+func (b *Bind) gatherFrom(data, index *Mem) error {
+	out := b.Out(0)
+	if data.DType != out.DType { // the rows alone are converted
+		raw := b.Scratch(data.DType, out.Shape...)
+		if err := b.gather(data, index, raw); err != nil {
+			return err
+		}
+		return b.copy(out, raw)
+	}
+	return b.gather(data, index, out)
+}
+
+func (b *Bind) gather(data, index, out *Mem) error {
+	n := b.n
 	axis, ok := axisOf(n.Attrs.Int("axis", 0), len(data.Shape))
 	if !ok || data.Len() == 0 {
 		return ErrFallback
@@ -174,13 +175,18 @@ func (b *Bind) gather(n *graph.Node, out *Mem) error {
 	for inner%unit != 0 || !data.aligned(unit) || !out.aligned(unit) {
 		unit /= 2
 	}
-	if b.b.p.bad == nil {
-		b.b.p.bad = b.b.arenaMem(tensor.Int32, []int{1}, -1)
-		b.b.p.bad.root.last = forever
-	}
 	outer, count := product(data.Shape[:axis]), index.Len()
-	p := (&params{}).ptr(data).ptr(out).tensor(index).ptr(b.b.p.bad).i64(outer, data.Shape[axis], count, inner, unit)
+	p := (&params{}).ptr(data).ptr(out).tensor(index).ptr(b.b.badIndex()).i64(outer, data.Shape[axis], count, inner, unit)
 	return b.Launch("move", "gather_rows", ceilDiv(outer*count*(inner/unit), 256), 256, 0, p)
+}
+
+// badIndex is where kernels note an index out of range.
+func (b *binder) badIndex() *Mem {
+	if b.p.bad == nil {
+		b.p.bad = b.arenaMem(tensor.Int32, []int{1}, -1)
+		b.p.bad.root.last = forever
+	}
+	return b.p.bad
 }
 
 func lowerPad(b *Bind, n *graph.Node) error {

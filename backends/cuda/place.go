@@ -316,7 +316,7 @@ func (b *binder) arguments(i int, n *graph.Node) (func(*session) ([]*tensor.Tens
 func (b *binder) reader(i int, v *graph.Value) (reader, error) {
 	if t := b.contents(v); t != nil {
 		if t.DType.Size() > 0 && t.DType != tensor.String && len(t.Data) != t.DType.Bytes(t.Len()) {
-			w, err := b.e.weights.Weight(v.Name, "")
+			w, err := b.e.host(v, t)
 			if err != nil {
 				return nil, err
 			}

@@ -6,7 +6,7 @@
 // start, for the kernel before: weights do not depend on it. What stands around such a product in a block of a model is part
 // of it: the RMS normalisation of A (its weight goes onto A, its scale onto the sums) and the causal convolution of one
 // position behind it.
-#include "device.cuh"
+#include "quantised.cuh"
 
 namespace {
 
@@ -14,6 +14,7 @@ constexpr int kPartialRow = 20;  // floats between rows of 16 partial sums, so t
 
 struct Streamed {
   Tensor a, w, c, residual;         // residual, of A's type and as c, may be null
+  Blocks q;                         // the matrix in 8 or 4 bits, in place of w
   const float *bias, *norm;         // [N], [K] or null
   const float *conv_w, *conv_b;     // [C,taps] or null: no convolution; [C] or null
   void *conv_in, *conv_out;         // [M,C,width] of A's type
@@ -27,7 +28,6 @@ struct Streamed {
 // Elements of 16 bits: a column's 128 bytes in a row, halves exchanged in every other row for the sake of the banks.
 template <class T> struct Wide {
   static constexpr int bytes = 2048;
-  __device__ __forceinline__ Wide(const Streamed &, int64, int) {}
   __device__ __forceinline__ static void copy(const Streamed &p, uint32_t to, int64 tile, int slice) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -37,7 +37,7 @@ template <class T> struct Wide {
       copy16(to + col * 128 + ((c ^ (col & 1) * 4) << 4), static_cast<const T *>(p.w.data) + (in ? n * p.w_row + k : 0), in);
     }
   }
-  template <int Groups> __device__ __forceinline__ void multiply(const Streamed &, const unsigned char *at, int half, const uint4 (&x)[Groups], float (&acc)[Groups][4]) const {
+  template <int Groups> __device__ __forceinline__ static void multiply(const Streamed &, const unsigned char *at, int half, const uint4 (&x)[Groups], float (&acc)[Groups][4]) {
     const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
     const unsigned char *from = at + g * 128 + ((half * 4 + q ^ (g & 1) * 4) << 4);
     const uint4 u = *reinterpret_cast<const uint4 *>(from), v = *reinterpret_cast<const uint4 *>(from + 8 * 128);
@@ -109,11 +109,12 @@ template <class T> __device__ __forceinline__ void load_rows(const Streamed &p, 
 
 // What the end of a tile needs of memory for one element of C, loaded while the products run.
 struct Around {
-  float residual, bias, state[4], tap[4], tap_bias;
+  float residual, bias, scale, state[4], tap[4], tap_bias;
 };
 template <class T> __device__ __forceinline__ void load_around(const Streamed &p, Around &o, int64 row, int64 col) {
   o.residual = p.residual.data ? to_float(static_cast<const T *>(p.residual.data)[row * p.c_row + col]) : 0.f;
   o.bias = p.bias ? p.bias[col] : 0.f;
+  o.scale = p.q.scale ? p.q.scale[col] : 1.f;
   const int64 c = col - p.conv_first, at = row * p.conv_count + c;
   if (!p.conv_w || c < 0 || c >= p.conv_count) return;
 #pragma unroll
@@ -124,7 +125,7 @@ template <class T> __device__ __forceinline__ void load_around(const Streamed &p
   o.tap_bias = p.conv_b ? p.conv_b[c] : 0.f;
 }
 template <class T> __device__ __forceinline__ void finish(const Streamed &p, const Around &o, int64 row, int64 col, float v) {
-  v = activate((int)p.act, v + o.bias) + o.residual;
+  v = activate((int)p.act, v * o.scale + o.bias) + o.residual;
   const int64 c = col - p.conv_first, at = row * p.conv_count + c;
   if (p.conv_w && c >= 0 && c < p.conv_count) {
     const int taps = (int)p.conv_taps, width = (int)p.conv_width;
@@ -181,7 +182,6 @@ template <class T, class Format, int Groups, int Depth> __device__ __forceinline
     const int64 col = tile * 16 + column;
     Around around;
     if (writes && col < p.n) load_around<T>(p, around, row, col);
-    const Format format(p, tile, g);
     float acc[Groups][4] = {};
     for (int slice = warp; slice < slices; slice += 8) {
       copy_wait_but<Depth - 1>();
@@ -192,7 +192,7 @@ template <class T, class Format, int Groups, int Depth> __device__ __forceinline
 #pragma unroll
         for (int r = 0; r < Groups; r++)
           x[r] = g + 8 * r < p.m ? *reinterpret_cast<const uint4 *>(xs + (g + 8 * r) * pitch + slice * 128 + half * 64 + q * 16) : make_uint4(0, 0, 0, 0);
-        format.multiply(p, mine + slot * Format::bytes, half, x, acc);
+        Format::multiply(p, mine + slot * Format::bytes, half, x, acc);
       }
       __syncwarp();
       slot = slot + 1 == Depth ? 0 : slot + 1;
@@ -215,9 +215,14 @@ template <class T, class Format, int Groups, int Depth> __device__ __forceinline
 
 }  // namespace
 
-#define SSDC_STREAM(name, T, Format)                                                       \
-  SSDC_KERNEL_EARLY(name##_8_deep, Streamed, 256) { stream<T, Format, 1, 5>(p); }             \
-  SSDC_KERNEL_EARLY(name##_8, Streamed, 256) { stream<T, Format, 1, 3>(p); }                  \
-  SSDC_KERNEL_EARLY(name##_16, Streamed, 256) { stream<T, Format, 2, 3>(p); }
-SSDC_STREAM(stream_bf16, __nv_bfloat16, Wide<__nv_bfloat16>)
-SSDC_STREAM(stream_f16, __half, Wide<__half>)
+// Depth of the rings: of two blocks on a multiprocessor, of one.
+#define SSDC_STREAM(name, T, Format, Deep, Shallow)                                                    \
+  SSDC_KERNEL_EARLY(name##_8_deep, Streamed, 256) { stream<T, Format, 1, Deep>(p); }                   \
+  SSDC_KERNEL_EARLY(name##_8, Streamed, 256) { stream<T, Format, 1, Shallow>(p); }                     \
+  SSDC_KERNEL_EARLY(name##_16, Streamed, 256) { stream<T, Format, 2, Shallow>(p); }
+SSDC_STREAM(stream_bf16, __nv_bfloat16, Wide<__nv_bfloat16>, 5, 3)
+SSDC_STREAM(stream_f16, __half, Wide<__half>, 5, 3)
+SSDC_STREAM(stream_int8_bf16, __nv_bfloat16, Bytes<__nv_bfloat16>, 8, 5)
+SSDC_STREAM(stream_int8_f16, __half, Bytes<__half>, 8, 5)
+SSDC_STREAM(stream_int4_bf16, __nv_bfloat16, Digits<__nv_bfloat16>, 10, 8)
+SSDC_STREAM(stream_int4_f16, __half, Digits<__half>, 10, 8)

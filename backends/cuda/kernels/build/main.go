@@ -4,7 +4,8 @@
 //	SSDC_LIBNVRTC=.../nvidia/cuda_nvrtc/lib/libnvrtc.so.12 go generate ./backends/cuda/kernels
 //
 // CUDA_INCLUDE names the folder with cuda_bf16.h; without it, that of the runtime package beside NVRTC's. Version 12.8 is
-// the oldest that knows sm_100, and drivers load what it makes from CUDA 12.0 on.
+// the oldest that knows sm_100, and drivers load what it makes from CUDA 12.0 on. What was made of the same sources by the same version
+// stays as it is.
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +60,18 @@ func build(dir string) error {
 	if err != nil {
 		return err
 	}
+	before, outputs, err := kernels.Built()
+	if err != nil {
+		before = "" // everything is made
+	}
+	unchanged := func(unit string) bool {
+		for _, name := range includes(headers, unit+".cu", nil) {
+			if line := fmt.Sprintf("%x  %s\n", sha256.Sum256([]byte(headers[name])), name); name != "cstdint" && !strings.Contains(before, line) {
+				return false
+			}
+		}
+		return strings.HasPrefix(outputs, fmt.Sprintf("NVRTC %d.%d\n", major, minor))
+	}
 	var made strings.Builder
 	fmt.Fprintf(&made, "NVRTC %d.%d\n", major, minor)
 	for _, arch := range kernels.Archs {
@@ -65,6 +79,13 @@ func build(dir string) error {
 			return err
 		}
 		for _, unit := range kernels.Units {
+			path := arch + "/" + unit + ".gz"
+			if packed, err := os.ReadFile(filepath.Join(dir, path)); err == nil && unchanged(unit) {
+				if line := fmt.Sprintf("%x  %s\n", sha256.Sum256(packed), path); strings.Contains(outputs, line) {
+					made.WriteString(line)
+					continue
+				}
+			}
 			start := time.Now()
 			ptx := strings.HasPrefix(arch, "compute")
 			image, err := driver.Compile(headers[unit+".cu"], unit+".cu", headers,
@@ -86,15 +107,31 @@ func build(dir string) error {
 			if err := z.Close(); err != nil {
 				return err
 			}
-			name := filepath.Join(dir, arch, unit+".gz")
-			if err := write(name, packed.Bytes()); err != nil {
+			if err := write(filepath.Join(dir, path), packed.Bytes()); err != nil {
 				return err
 			}
-			fmt.Fprintf(&made, "%x  %s/%s.gz\n", sha256.Sum256(packed.Bytes()), arch, unit)
+			fmt.Fprintf(&made, "%x  %s\n", sha256.Sum256(packed.Bytes()), path)
 			fmt.Printf("%s %s: %d bytes, packed %d, %.1f s\n", arch, unit, len(image), packed.Len(), time.Since(start).Seconds())
 		}
 	}
 	return write(filepath.Join(dir, "SOURCES"), []byte(sums+"\n"+made.String()))
+}
+
+// includes adds the name of a source and of all that it includes from here.
+func includes(headers map[string]string, name string, seen []string) []string {
+	text, ok := headers[name]
+	if !ok || slices.Contains(seen, name) {
+		return seen
+	}
+	seen = append(seen, name)
+	for _, line := range strings.Split(text, "\n") {
+		if rest, ok := strings.CutPrefix(line, "#include \""); ok {
+			if end := strings.IndexByte(rest, '"'); end >= 0 {
+				seen = includes(headers, rest[:end], seen)
+			}
+		}
+	}
+	return seen
 }
 
 func write(path string, b []byte) error {

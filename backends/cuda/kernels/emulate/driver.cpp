@@ -18,6 +18,7 @@
 #include "../move.cu"
 #include "../norm.cu"
 #include "../matmul.cu"
+#include "../quant.cu"
 #include "../scan.cu"
 #include "../ssd_entry.cu"
 
