@@ -208,7 +208,7 @@ func (s *speller) unrolled(p *parts) (y, final *graph.Value) {
 		}
 	}
 	var h *graph.Value
-	if s.initial || s.coin() {
+	if s.initial || s.early || s.coin() {
 		h = s.start(p)
 	}
 	at := s.r.IntN(2)

@@ -30,6 +30,7 @@ type speller struct {
 	outside       bool // decay and input are computed for all steps before the loop
 	chunk         int
 	tied          bool // the decay of RetNet, a constant; of linear attention, 1
+	early         bool // y reads the state before the step's token is written
 }
 
 var (
@@ -72,6 +73,8 @@ func spell(set *plugin.Set, seed uint64) (*speller, error) {
 			s.length = graph.D(int64(s.chunk * (1 + r.IntN(4))))
 		}
 	}
+	loops := s.form == "Loop" || s.form == "Scan" || s.form == "unrolled"
+	s.early = loops && rand.New(rand.NewPCG(seed, 11)).IntN(5) == 0
 	s.scan()
 	if s.b.Err != nil {
 		return s, s.b.Err
@@ -292,8 +295,11 @@ func (s *speller) next(e map[string]*graph.Value, h *graph.Value) (state, y *gra
 			h = s.mul(e["z"], e["x"])
 			return h, h
 		}
-		h = s.add(h, s.mul(e["z"], s.op("Sub", nil, e["x"], h)))
-		return h, h
+		next := s.add(h, s.mul(e["z"], s.op("Sub", nil, e["x"], h)))
+		if s.early {
+			return next, h
+		}
+		return next, next
 	case e["update"] != nil:
 		decay, update = e["decay"], e["update"]
 	case s.kind == "selective":
@@ -314,6 +320,7 @@ func (s *speller) next(e map[string]*graph.Value, h *graph.Value) (state, y *gra
 		}
 		update = s.outer(x, e["b"], s.cut)
 	}
+	read := h
 	switch {
 	case h == nil:
 		h = update
@@ -322,10 +329,13 @@ func (s *speller) next(e map[string]*graph.Value, h *graph.Value) (state, y *gra
 	default:
 		h = s.add(s.mul(decay, h), update)
 	}
-	if e["c"] == nil {
-		return h, h
+	if !s.early {
+		read = h
 	}
-	return h, s.readout(h, e["c"])
+	if e["c"] == nil {
+		return h, read
+	}
+	return h, s.readout(read, e["c"])
 }
 
 // outer is x (P) times b (N) at the end.

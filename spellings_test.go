@@ -157,7 +157,9 @@ func (v *verdict) spelling(set *plugin.Set, seed uint64) (err error) {
 	for _, n := range g.Nodes {
 		v.fused = v.fused || n.Op.Domain == "ssm" && strings.HasSuffix(n.Op.Name, "Scan") || n.Op.Is("ssm", "SSD")
 	}
-	if !v.fused && v.why == "" && v.what == "" {
+	// Of two tokens that read the state before they write it, the first reads what is given: one step
+	// is left that no state comes out of, which is plain arithmetic.
+	if plain := s.form == "unrolled" && s.early && s.length.Is(2); !v.fused && v.why == "" && v.what == "" && !plain {
 		err = errSilent
 	}
 	want, _ := src.Clone()
@@ -171,7 +173,7 @@ func (v *verdict) spelling(set *plugin.Set, seed uint64) (err error) {
 	if s.dtype != tensor.Float64 { // constants were folded in float32
 		tolerance = 1e-6
 	}
-	for _, l := range []int64{1, 2, 5} {
+	for _, l := range []int64{1, 2, 5, 0} {
 		lengths := map[string]int64{"batch": 1 + l%3, "seq": l, "chunks": l}
 		in, _ := feed(rand.New(rand.NewPCG(seed, uint64(l))), want, lengths)
 		a, e := ops.Run(context.Background(), table, want, in)

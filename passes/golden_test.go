@@ -60,7 +60,7 @@ var chains = map[string]passes.Pipeline{
 // holds the graph in, the remarks and the graph out, which is "unchanged" in
 // the look-alikes (not_*.txtar) that must be left alone. Before and after, the
 // graph computes the same on random inputs; the comment of the archive may set
-// lengths for that ("lengths: L=12").
+// lengths for that, a set per line ("lengths: L=12").
 func TestGoldens(t *testing.T) {
 	files, err := filepath.Glob("../testdata/passes/*/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -151,16 +151,10 @@ func (g *golden) run(chain passes.Pipeline) map[string]string {
 	if got["out"] = out.String() + "\n"; out.String() == before {
 		got["out"] = unchanged
 	}
-	g.equal(g.graph(), out)
-	return got
-}
-
-// equal evaluates both graphs on the same random inputs.
-func (g *golden) equal(a, b *graph.Graph) {
-	g.t.Helper()
-	sizes := graph.Bindings{}
-	if _, list, ok := strings.Cut(string(g.archive.Comment), "lengths:"); ok {
-		for _, f := range strings.Fields(list) {
+	sets := strings.Split(string(g.archive.Comment), "lengths:")[1:]
+	for _, set := range append(sets, "")[:max(1, len(sets))] {
+		sizes := graph.Bindings{}
+		for _, f := range strings.Fields(set) {
 			name, n, _ := strings.Cut(f, "=")
 			var k int64
 			if _, err := fmt.Sscan(n, &k); err != nil {
@@ -168,14 +162,22 @@ func (g *golden) equal(a, b *graph.Graph) {
 			}
 			sizes[name] = k
 		}
+		g.equal(g.graph(), out, sizes)
 	}
+	return got
+}
+
+// equal evaluates both graphs on the same random inputs; sizes has the lengths
+// that are not to be drawn.
+func (g *golden) equal(a, b *graph.Graph, sizes graph.Bindings) {
+	g.t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
 	var in []*tensor.Tensor
 	for _, v := range a.Inputs {
 		shape := make([]int, v.Type.Rank())
 		for i, d := range v.Type.Shape {
 			for _, s := range d.Symbols() {
-				if sizes[s] == 0 {
+				if _, given := sizes[s]; !given {
 					sizes[s] = int64(2 + len(sizes))
 				}
 			}

@@ -96,16 +96,33 @@ func (p *special) delayed(y, cv, h0 *graph.Value, h int) *graph.Value {
 	} else {
 		c0 := b.Op("Slice", nil, cv, b.Ints(0), b.Ints(1), b.Ints(1)) // [B,1,H or 1,N]
 		if b.Err == nil && !c0.Type.Shape[2].Is(1) {
-			c0 = p.perHead(c0, h)
+			c0 = p.headOf(c0, h)
 		}
 		if c0 == nil || b.Err != nil {
 			return nil
 		}
-		column := layout.Transpose(b, c0, 0, 2, 3, 1) // no reshape: there may be no first step
+		column := layout.Transpose(b, c0, 0, 2, 3, 1)
 		first = layout.Transpose(b, b.Op("MatMul", nil, h0, column), 0, 3, 1, 2)
 	}
 	all := b.Op("Concat", graph.Attrs{"axis": int64(1)}, first, y)
 	return b.Op("Slice", nil, all, b.Ints(0), b.Ints(-1), b.Ints(1))
+}
+
+// headOf is perHead for one step, or none: there a Reshape would ask for one.
+func (p *special) headOf(v *graph.Value, h int) *graph.Value {
+	heads, ok := p.size(h).Const()
+	groups, known := v.Type.Shape[2].Const()
+	switch {
+	case !ok || !known || groups == 0 || heads%groups != 0:
+		return nil
+	case groups == heads:
+		return v
+	}
+	group := make([]int64, heads)
+	for i := range group {
+		group[i] = int64(i) / (heads / groups)
+	}
+	return p.b.Op("Gather", graph.Attrs{"axis": int64(2)}, v, p.b.Ints(group...))
 }
 
 // perHead repeats the groups of [B,L,G,N] to heads.

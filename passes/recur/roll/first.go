@@ -19,10 +19,10 @@ func (r *roller) odd(l *lane, steps []int, why error) error {
 		r.zeroed = true
 		return err
 	}
-	if l.zero || r.ref+1 >= r.n || l.vals[r.ref+1] == nil {
+	if r.ref+1 >= r.n || l.vals[r.ref+1] == nil {
 		return why
 	}
-	st := r.carry(l, l.vals[0], nil)
+	st := r.carry(l, l.vals[0], nil) // zeros where it is nil
 	l.outer = true
 	next := append(append([]*graph.Value{}, l.vals[1:]...), nil)
 	st.next = &lane{vals: next}
@@ -77,21 +77,35 @@ func (r *roller) complete(l *lane) (done bool, err error) {
 	case n.Op.Name == "Sub" && !l.zero && r.carries(operands[1]): // x - 0
 		operands[0][0], zero[1] = l.vals[0], true
 		return true, r.emit(l, operands, zero)
-	case n.Op.Name == "Mul" && l.zero:
+	case l.zero && len(n.In) == 2 && (n.Op.Name == "Mul" || n.Op.Name == "MatMul" || n.Op.Name == "Einsum"):
 		for i := range 2 {
-			if r.carries(operands[i]) {
+			if r.carries(operands[i]) && n.Op.Name == "Mul" || !given(n.In[i]) && given(n.In[1-i]) {
 				zero[i] = true
 				return true, r.emit(l, operands, zero)
 			}
 		}
 	case l.zero:
 		switch n.Op.Name {
-		case "Cast", "Identity", "Neg", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Expand":
+		case "Cast", "Identity", "Neg", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Expand", "ReduceSum":
 			zero[0] = true
 			return true, r.emit(l, operands, zero)
 		}
 	}
 	return false, nil
+}
+
+// given: v is an element of a sequence or a constant, under some layout.
+func given(v *graph.Value) bool {
+	for range 8 {
+		if _, ok := readOf(v); ok || v.Const != nil {
+			return true
+		}
+		if v.Def == nil || computes(v.Def) {
+			return false
+		}
+		v = v.Def.In[0]
+	}
+	return false
 }
 
 // carries: the lane is what the step before left, or a layout of it.

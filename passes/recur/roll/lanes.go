@@ -271,6 +271,9 @@ func (r *roller) apply(l *lane) error {
 	}
 	if l.zero {
 		odd = append(odd, 0)
+		if why == nil {
+			why = &mismatch{0, fmt.Sprintf("it has zeros where other steps have %s", n.Op.Name)}
+		}
 	}
 	if m := l.vals[max(0, r.ref-1)]; 2*len(odd) > r.n && m != nil && m.Def != nil { // the odd one out is the step that the others are compared with
 		if s := unlike(m.Def, n, slices.Index(m.Def.Out, m), v); s != "" {
