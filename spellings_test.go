@@ -173,20 +173,24 @@ func (v *verdict) spelling(set *plugin.Set, seed uint64) (err error) {
 	if s.dtype != tensor.Float64 { // constants were folded in float32
 		tolerance = 1e-6
 	}
-	for _, l := range []int64{1, 2, 5, 0} {
-		lengths := map[string]int64{"batch": 1 + l%3, "seq": l, "chunks": l}
-		in, _ := feed(rand.New(rand.NewPCG(seed, uint64(l))), want, lengths)
+	lengths := []int64{1, 2, 5}
+	if v.what == "" { // what a changed loop reads need not exist where it never runs
+		lengths = append(lengths, 0)
+	}
+	for _, l := range lengths {
+		sizes := map[string]int64{"batch": 1 + l%3, "seq": l, "chunks": l}
+		in, _ := feed(rand.New(rand.NewPCG(seed, uint64(l))), want, sizes)
 		a, e := ops.Run(context.Background(), table, want, in)
 		if e != nil {
 			continue // a mutation that does not run
 		}
 		b, e := ops.Run(context.Background(), table, g, in)
 		if e != nil {
-			return fmt.Errorf("%v: runs no more: %w\n%s", lengths, e, text(src))
+			return fmt.Errorf("%v: runs no more: %w\n%s", sizes, e, text(src))
 		}
 		for i := range a {
 			if e := equal(b[i], a[i], tolerance); e != nil {
-				return fmt.Errorf("%v, output %d: %w\n%s", lengths, i, e, text(src))
+				return fmt.Errorf("%v, output %d: %w\n%s", sizes, i, e, text(src))
 			}
 		}
 	}

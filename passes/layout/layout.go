@@ -57,7 +57,13 @@ func Reshape(b *graph.Builder, v *graph.Value, shape []graph.Dim) *graph.Value {
 	if b.Err != nil || v.Type.Equal(graph.Type{DType: v.Type.DType, Shape: shape}) {
 		return v
 	}
-	return b.Op("Reshape", nil, v, Shape(b, shape, v))
+	var attrs graph.Attrs
+	for i, d := range shape {
+		if !d.IsConst() && (i >= v.Type.Rank() || v.Type.Shape[i] != d) { // where it is 0, that is no request to copy a length
+			attrs = graph.Attrs{"allowzero": int64(1)}
+		}
+	}
+	return b.Op("Reshape", attrs, v, Shape(b, shape, v))
 }
 
 // Shape makes a shape vector from the shapes of the model's inputs or of the given values.
