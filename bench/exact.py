@@ -5,7 +5,8 @@
     python exact.py --models ../testdata/zoo --write    stores the exact results beside the models, for zoo_test.go
 
 The graph is evaluated by onnx's reference evaluator with every float type, 16 bits included, made float64: weights are those of the
-file, and nothing is rounded on the way. DIR is a folder that testdata/scripts/make_zoo.py filled.
+file, and nothing is rounded on the way but where the model says so: QuantizeLinear and DynamicQuantizeLinear round, to even, what float64
+gives, and products of integers are exact. DIR is a folder that testdata/scripts/make_zoo.py filled.
 """
 import argparse
 import pathlib
@@ -17,12 +18,52 @@ import numpy
 import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from layer import Worker, build, compile_model
-from zoo import relative_error
+from zoo import distance, relative_error
 
 HERE = pathlib.Path(__file__).resolve().parent
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+
+def along(v, x, axis):
+    """A scale or zero point in float64, of one element or one per slice of the axis, for arithmetic with x."""
+    shape = [1] * x.ndim
+    if v.size > 1:
+        shape[axis] = -1
+    return v.astype(numpy.float64).reshape(shape)
+
+
+# onnx's own evaluator does some of their arithmetic in float32, whatever the types are, and products of integers without BLAS.
+class DequantizeLinear(OpRun):
+    def _run(self, x, scale, zero=None, axis=1, block_size=0, output_dtype=None):
+        if block_size:
+            raise NotImplementedError("DequantizeLinear in blocks")
+        y = x.astype(numpy.float64)
+        return ((y if zero is None else y - along(zero, x, axis)) * along(scale, x, axis),)
+
+
+def dynamic_range(x):
+    """The scale of DynamicQuantizeLinear, and its zero point before it is rounded."""
+    most, least = max(0.0, float(x.max())), min(0.0, float(x.min()))
+    scale = (most - least) / 255 if most != least else 1 / 255
+    return scale, numpy.clip(-least / scale, 0, 255)
+
+
+class DynamicQuantizeLinear(OpRun):
+    def _run(self, x):
+        scale, zero = dynamic_range(x)
+        zero = numpy.rint(zero)
+        return numpy.clip(numpy.rint(x / scale) + zero, 0, 255).astype(numpy.uint8), numpy.array(scale), numpy.array(zero, dtype=numpy.uint8)
+
+
+class MatMulInteger(OpRun):
+    def _run(self, a, b, a_zero=None, b_zero=None):
+        # Whole numbers below 2**53 are exact.
+        a = a.astype(numpy.float64) - (0 if a_zero is None else along(a_zero, a, -2))
+        b = b.astype(numpy.float64) - (0 if b_zero is None else along(b_zero, b, -1))
+        return ((a @ b).astype(numpy.int32),)
 
 
 def widen_tensor(t):
@@ -69,30 +110,26 @@ def sort(g):
     g.node.extend(copies)
 
 
-def exact(model, inputs, out):
-    m = onnx.load(model)
+def evaluate(m, feeds, names):
+    """The named values of a model, which is changed, on these inputs."""
     widen_graph(m.graph)
     sort(m.graph)
+    feeds = {k: v.astype(numpy.float64) if v.dtype.kind == "f" else v for k, v in feeds.items()}
+    evaluator = ReferenceEvaluator(m, new_ops=[DequantizeLinear, DynamicQuantizeLinear, MatMulInteger])
+    return dict(zip(names, evaluator.run(names, feeds)))
+
+
+def exact(model, inputs, out):
+    m = onnx.load(model)
     with numpy.load(inputs) as arrays:
-        feeds = {k: arrays[k].astype(numpy.float64) if arrays[k].dtype.kind == "f" else arrays[k] for k in arrays.files}
-    names = [o.name for o in m.graph.output]
-    numpy.savez(out, **dict(zip(names, ReferenceEvaluator(m).run(names, feeds))))
-
-
-def error(got, want):
-    """relative_error, whatever the float types."""
-    worst = 0.0
-    with numpy.load(got) as a, numpy.load(want) as b:
-        for name in b.files:
-            x, y = a[name].astype(numpy.float64), b[name].astype(numpy.float64)
-            worst = max(worst, numpy.linalg.norm(x - y) / max(numpy.linalg.norm(y), 1e-300))
-    return worst
+        feeds = dict(arrays)
+    numpy.savez(out, **evaluate(m, feeds, [o.name for o in m.graph.output]))
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--models", type=pathlib.Path, required=True)
-    p.add_argument("--only", default=".*_fp16")
+    p.add_argument("--only", default=".*_(fp16|qdq|int8)")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--programs", type=pathlib.Path, help="a folder with ssdc and bench/worker, built already")
     p.add_argument("--write", action="store_true", help="write exact*.npz into the models' folders, and run nothing else")
@@ -117,7 +154,7 @@ def main():
                     w.ask(f"save {folder / name}.npz")
                     w.close()
                 exact(model, inputs, folder / "exact.npz")
-                ours, theirs = (error(folder / f"{n}.npz", folder / "exact.npz") for n in ("ours", "theirs"))
+                ours, theirs = (distance(folder / f"{n}.npz", folder / "exact.npz") for n in ("ours", "theirs"))
                 print(f"| {model.parent.name} | {inputs.stem} | {ours:.1e} | {theirs:.1e} | {relative_error(folder / 'ours.npz', folder / 'theirs.npz'):.1e} |", flush=True)
 
 

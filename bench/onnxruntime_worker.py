@@ -1,6 +1,8 @@
 """The ONNX Runtime side of layer.py: worker/main.go's twin, with the same questions and answers.
 
-    onnxruntime_worker.py MODEL.onnx INPUTS.npz THREADS
+    onnxruntime_worker.py MODEL.onnx INPUTS.npz THREADS [none]
+
+With none, it optimises nothing.
 """
 import json
 import sys
@@ -12,13 +14,14 @@ def peak_kb():
         return next(int(line.split()[1]) for line in f if line.startswith("VmHWM:"))
 
 
-def main(path, inputs, threads):
+def main(path, inputs, threads, level="all"):
     import numpy
     import onnxruntime
 
     start_kb = peak_kb()  # the interpreter and both libraries: none of it is the model's
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    levels = {"all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL, "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL}
+    options.graph_optimization_level = levels[level]
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     begin = time.perf_counter()
@@ -49,4 +52,4 @@ def main(path, inputs, threads):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

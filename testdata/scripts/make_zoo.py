@@ -25,7 +25,7 @@ from zoo.spec import Model, arrays
 
 FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "zoo"
 # What is not among the fixtures: they would be large, or say what another says, or (the quantised BERT) round float32
-# that differs in its last bit, now and then to another byte.
+# that differs in its last bit, now and then to another byte: its folder has the pieces of bench/steps.py instead.
 NO_FIXTURE = {"mobilenet_v2", "mobilenet_v2_qdq", "gpt2_decode", "bert_base_qdq"}
 
 MODELS = [

@@ -57,5 +57,22 @@ def settle(module: torch.nn.Module) -> torch.nn.Module:
     return module.eval()
 
 
+def normalise(module: torch.nn.Module, *example: torch.Tensor) -> torch.nn.Module:
+    """Gives every batch normalisation the statistics that an example has there, as training would.
+
+    With statistics of 0 and 1 a deep network of random weights shrinks what it sees, layer by layer, until its result is its last bias."""
+    norms = [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    kept = [m.momentum for m in norms]
+    for m in norms:
+        m.momentum = 1.0  # the example's statistics replace what was there
+        m.train()
+    with torch.no_grad():
+        module(*example)
+    for m, momentum in zip(norms, kept):
+        m.momentum = momentum
+        m.eval()
+    return module
+
+
 def arrays(inputs: dict[str, torch.Tensor]) -> dict[str, numpy.ndarray]:
     return {k: v.numpy() for k, v in inputs.items()}
