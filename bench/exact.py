@@ -16,6 +16,7 @@ import tempfile
 
 import numpy
 import onnx
+import torch
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
@@ -35,7 +36,8 @@ def along(v, x, axis):
     return v.astype(numpy.float64).reshape(shape)
 
 
-# onnx's own evaluator does some of their arithmetic in float32, whatever the types are, and products of integers without BLAS.
+# onnx's own evaluator does some of their arithmetic in float32, whatever the types are, multiplies integers without BLAS, and needs
+# gigabytes for a convolution.
 class DequantizeLinear(OpRun):
     def _run(self, x, scale, zero=None, axis=1, block_size=0, output_dtype=None):
         if block_size:
@@ -64,6 +66,17 @@ class MatMulInteger(OpRun):
         a = a.astype(numpy.float64) - (0 if a_zero is None else along(a_zero, a, -2))
         b = b.astype(numpy.float64) - (0 if b_zero is None else along(b_zero, b, -1))
         return ((a @ b).astype(numpy.int32),)
+
+
+class Conv(OpRun):
+    def _run(self, x, w, bias=None, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, strides=None):
+        axes = x.ndim - 2
+        pads = pads or [0] * (2 * axes)
+        if axes != 2 or auto_pad != "NOTSET" or pads[:axes] != pads[axes:]:
+            raise NotImplementedError("Conv of other than images, or padded unevenly")
+        bias = None if bias is None else torch.tensor(bias)
+        y = torch.nn.functional.conv2d(torch.tensor(x), torch.tensor(w), bias, strides or 1, pads[:axes], dilations or 1, group)
+        return (y.numpy(),)
 
 
 def widen_tensor(t):
@@ -115,7 +128,7 @@ def evaluate(m, feeds, names):
     widen_graph(m.graph)
     sort(m.graph)
     feeds = {k: v.astype(numpy.float64) if v.dtype.kind == "f" else v for k, v in feeds.items()}
-    evaluator = ReferenceEvaluator(m, new_ops=[DequantizeLinear, DynamicQuantizeLinear, MatMulInteger])
+    evaluator = ReferenceEvaluator(m, new_ops=[Conv, DequantizeLinear, DynamicQuantizeLinear, MatMulInteger])
     return dict(zip(names, evaluator.run(names, feeds)))
 
 
