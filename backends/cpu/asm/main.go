@@ -25,6 +25,7 @@ var generators = map[string]func(){
 	"linattn/kernels": linattnKernels,
 	"conv/rows":       convKernels,
 	"conv2d/taps":     conv2dKernels,
+	"conv2d/bytes":    conv2dBytes,
 	"conv/step":       convSteps,
 	"norm/dispatch":   normDispatch,
 	"norm/rows":       normKernels,

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"github.com/mmcloughlin/avo/attr"
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// conv2dBytes emits the depthwise convolution of bytes of package conv2d, and
+// what writes its planes.
+func conv2dBytes() {
+	ConstraintExpr("!purego")
+	// Lane i of a vector computes outputs 4i..4i+3. Of stride 1 they see the
+	// bytes from 4i on, of stride 2 those from 8i on: one table brings the
+	// doublewords into the lane, the other lays out the four bytes of each output.
+	table := func(name string, entry func(stride, i int) uint32) operand.Mem {
+		m := GLOBL(name, attr.RODATA|attr.NOPTR)
+		for i := range 32 {
+			DATA(4*i, operand.U32(entry(1+i/16, i%16)))
+		}
+		return m
+	}
+	lanes := table("lanesOfStride", func(stride, i int) uint32 { return uint32(stride*(i/4) + i%4) })
+	quads := table("quadsOfStride", func(stride, i int) uint32 {
+		return uint32(i%4*stride)*0x01010101 + 0x03020100
+	})
+	depthwiseBytes("depthwise3VNNI", "the three quads of a 3x3 window", true, lanes, quads)
+	depthwiseBytes("depthwiseVNNI", "any number of quads", false, lanes, quads)
+	placeRows()
+}
+
+// depthwiseBytes emits the convolution of one plane with one filter.
+func depthwiseBytes(name, what string, three bool, lanesTable, quadsTable operand.Mem) {
+	TEXT(name, NOSPLIT, "func(dst *uint8, ldd int, src *uint8, pitch int, offsets *int32, w *uint32, quads, rows, cols, stride int, add int32, scale, lo, hi float32, zero int32)")
+	Doc(name + " is the kernel for " + what + "; see quadDepthwise.")
+	Pragma("noescape")
+	lanes, shuffle := ZMM(), ZMM()
+	stride, at := Load(Param("stride"), GP64()), GP64()
+	for _, t := range []struct {
+		m operand.Mem
+		z reg.VecVirtual
+	}{{lanesTable, lanes}, {quadsTable, shuffle}} {
+		index := GP64()
+		LEAQ(operand.Mem{Base: stride, Disp: -1}, index)
+		SHLQ(operand.Imm(6), index)
+		LEAQ(t.m, at)
+		VMOVDQU32(operand.Mem{Base: at, Index: index, Scale: 1}, t.z)
+	}
+	SHLQ(operand.Imm(4), stride) // bytes that 16 outputs are apart in a plane
+	add, scale, lo, hi, zero := everywhere("add", true), everywhere("scale", false), everywhere("lo", false), everywhere("hi", false), everywhere("zero", true)
+	dst, src, rows := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("rows"), GP64())
+	offsets, w := Load(Param("offsets"), GP64()), Load(Param("w"), GP64())
+	cols, bits, tail := Load(Param("cols"), GP64()), GP64(), K()
+	rest := GP64()
+	MOVQ(cols, rest)
+	ANDQ(operand.Imm(15), rest)
+	MOVQ(operand.U32(1), bits)
+	SHLXQ(rest, bits, bits)
+	DECQ(bits)
+	KMOVW(bits.As32(), tail)
+	var filter [3]reg.VecVirtual
+	var offset [3]reg.GPVirtual
+	if three {
+		for i := range 3 {
+			filter[i], offset[i] = ZMM(), GP64()
+			VPBROADCASTD(operand.Mem{Base: w, Disp: 4 * i}, filter[i])
+			MOVLQSX(operand.Mem{Base: offsets, Disp: 4 * i}, offset[i])
+		}
+	}
+	x, out, left := GP64(), GP64(), GP64()
+	// compute writes up to 16 outputs.
+	compute := func(label string, mask reg.Register) {
+		sum := ZMM()
+		VMOVDQA32(add, sum)
+		quad := func(where reg.Register, f operand.Op) {
+			v := ZMM()
+			VPERMD(operand.Mem{Base: x, Index: where, Scale: 1}, lanes, v)
+			VPSHUFB(shuffle, v, v)
+			quantEmitter{}.dot(f.(reg.VecVirtual), v, sum)
+		}
+		if three {
+			for i := range 3 {
+				quad(offset[i], filter[i])
+			}
+		} else {
+			i, where, f := GP64(), GP64(), ZMM()
+			XORQ(i, i)
+			Label(label)
+			MOVLQSX(operand.Mem{Base: offsets, Index: i, Scale: 4}, where)
+			VPBROADCASTD(operand.Mem{Base: w, Index: i, Scale: 4}, f)
+			quad(where, f)
+			INCQ(i)
+			CMPQ(i, Load(Param("quads"), GP64()))
+			JLT(operand.LabelRef(label))
+		}
+		VCVTDQ2PS(sum, sum)
+		VMULPS(scale, sum, sum)
+		VMAXPS(lo, sum, sum)
+		VMINPS(hi, sum, sum)
+		VCVTPS2DQ(sum, sum)
+		VPADDD(zero, sum, sum)
+		storeBytes(sum, operand.Mem{Base: out}, mask)
+	}
+	Label("row")
+	MOVQ(src, x)
+	MOVQ(dst, out)
+	MOVQ(cols, left)
+	Label("columns")
+	CMPQ(left, operand.Imm(16))
+	JLT(operand.LabelRef("edge"))
+	compute("window", nil)
+	ADDQ(stride, x)
+	ADDQ(operand.Imm(16), out)
+	SUBQ(operand.Imm(16), left)
+	JMP(operand.LabelRef("columns"))
+	Label("edge")
+	TESTQ(left, left)
+	JZ(operand.LabelRef("next"))
+	compute("edgeWindow", tail)
+	Label("next")
+	ADDQ(Load(Param("pitch"), GP64()), src)
+	ADDQ(Load(Param("ldd"), GP64()), dst)
+	DECQ(rows)
+	JNZ(operand.LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+// placeRows emits the copy of an image into its plane.
+func placeRows() {
+	TEXT("placeRowsAVX512", NOSPLIT, "func(dst *uint8, pitch int, src *uint8, rows, cols int, flip uint32)")
+	Doc("placeRowsAVX512 writes rows of cols bytes, dense in src and pitch apart in dst, combined with flip by exclusive or.")
+	Pragma("noescape")
+	dst, pitch, src := Load(Param("dst"), GP64()), Load(Param("pitch"), GP64()), Load(Param("src"), GP64())
+	rows, cols := Load(Param("rows"), GP64()), Load(Param("cols"), GP64())
+	flip := ZMM()
+	VPBROADCASTD(Load(Param("flip"), GP32()), flip)
+	rest, bits, tail := GP64(), GP64(), K()
+	MOVQ(cols, rest)
+	ANDQ(operand.Imm(63), rest)
+	MOVQ(operand.U32(1), bits)
+	SHLXQ(rest, bits, bits)
+	DECQ(bits)
+	KMOVQ(bits, tail)
+	to, left := GP64(), GP64()
+	Label("row")
+	MOVQ(dst, to)
+	MOVQ(cols, left)
+	Label("wide")
+	CMPQ(left, operand.Imm(64))
+	JLT(operand.LabelRef("rest"))
+	z := ZMM()
+	VPXORD(operand.Mem{Base: src}, flip, z)
+	VMOVDQU64(z, operand.Mem{Base: to})
+	ADDQ(operand.Imm(64), src)
+	ADDQ(operand.Imm(64), to)
+	SUBQ(operand.Imm(64), left)
+	JMP(operand.LabelRef("wide"))
+	Label("rest")
+	TESTQ(left, left)
+	JZ(operand.LabelRef("next"))
+	part := ZMM()
+	VMOVDQU8_Z(operand.Mem{Base: src}, tail, part)
+	VPXORD(flip, part, part)
+	VMOVDQU8(part, tail, operand.Mem{Base: to})
+	ADDQ(left, src)
+	Label("next")
+	ADDQ(pitch, dst)
+	DECQ(rows)
+	JNZ(operand.LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,35 @@
+//go:build amd64 && !purego
+
+package conv2d
+
+import (
+	"github.com/ssdc-go/ssdc/backends/cpu/igemm"
+	"github.com/ssdc-go/ssdc/backends/cpu/isa"
+)
+
+//go:generate go run -C ../asm . -kernels conv2d/bytes -pkg conv2d -out ../conv2d/bytes_amd64.s -stubs ../conv2d/bytes_amd64.go
+
+// haveQuads reports that depthwiseQuads may be used.
+func haveQuads() bool { return isa.VNNI() }
+
+// placeRows writes an image to its plane, with flip combined by exclusive or.
+func placeRows(dst []uint8, pitch int, src []uint8, rows, cols int, flip uint8) {
+	if rows == 0 || cols == 0 {
+		return
+	}
+	_, _ = dst[(rows-1)*pitch+cols-1], src[rows*cols-1] // the assembly checks nothing
+	placeRowsAVX512(&dst[0], pitch, &src[0], rows, cols, uint32(flip)*0x01010101)
+}
+
+// depthwiseQuads writes one output plane: pitch is the distance of two of its
+// rows in src, which reaches overread bytes beyond what the taps see.
+func depthwiseQuads(dst, src []uint8, pitch int, offsets []int32, w []uint32, s *Shape, add int32, scale float32, o *igemm.Output) {
+	rows, cols := s.Out[0], s.Out[1]
+	_, _, _ = dst[rows*cols-1], w[len(offsets)-1], src[(rows-1)*pitch+int(offsets[len(offsets)-1])+(cols-1)/16*16*s.Stride[1]+overread-1]
+	lo, hi := limits(o)
+	kernel := depthwiseVNNI
+	if len(offsets) == 3 {
+		kernel = depthwise3VNNI
+	}
+	kernel(&dst[0], cols, &src[0], pitch, &offsets[0], &w[0], len(offsets), rows, cols, s.Stride[1], add, scale, lo, hi, o.Zero)
+}
