@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/ssdc-go/ssdc/backends"
-	"github.com/ssdc-go/ssdc/backends/cpu/conv2d"
 	"github.com/ssdc-go/ssdc/backends/cpu/igemm"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -24,7 +23,7 @@ func quantMulKernels() []*Kernel {
 		{Op: onnxOp("MatMulInteger", 10), Name: "quads", Pack: packQuads(1),
 			Accepts: func(n *graph.Node, _ backends.Target) error { return acceptQuads(n, 1, 2, 3) },
 			Lower: func(b *Bind, n *graph.Node) (Step, error) {
-				m, err := newQuadProduct(b, b.In(0), b.In(1), b.In(2), b.In(3), b.Packed(1), b.Out(0))
+				m, err := newQuadProduct(b, b.In(0), b.In(1), b.In(2), b.In(3), b.Packed(1), false, b.Out(0))
 				if err != nil {
 					return nil, err
 				}
@@ -39,6 +38,7 @@ func quantMulKernels() []*Kernel {
 				return acceptQuads(n, 3, 2, 5)
 			},
 			Lower: lowerQLinearMatMul},
+		{Op: graph.OpID{Domain: "com.microsoft", Name: "QGemm", Since: 1}, Name: "quads", Pack: packQuads(3), Accepts: acceptQGemm, Lower: lowerQGemm},
 		{Op: onnxOp("QLinearConv", 10), Name: "filters", Pack: packByteFilters, Accepts: acceptQLinearConv, Lower: lowerQLinearConv},
 	}
 }
@@ -65,6 +65,10 @@ func packQuads(i int) func(*graph.Node, backends.Target) []Packing {
 			return nil
 		}
 		k, cols := c.Shape[0], c.Shape[1]
+		row, col := cols, 1
+		if n.Attrs.Int("transB", 0) != 0 {
+			k, cols, row, col = cols, k, 1, cols
+		}
 		flip := byte(0)
 		if c.DType == tensor.Uint8 {
 			flip = 0x80
@@ -73,14 +77,15 @@ func packQuads(i int) func(*graph.Node, backends.Target) []Packing {
 			In: i, Layout: layoutQuads, DType: tensor.Uint8, Shape: []int{igemm.PackedSize(k, cols)},
 			Pack: func(src *tensor.Tensor) (*tensor.Tensor, error) {
 				dst := tensor.New(tensor.Uint8, igemm.PackedSize(k, cols))
-				igemm.Pack(dst.Data, flipped(src.Data, flip), k, cols, cols, 1)
+				igemm.Pack(dst.Data, flipped(src.Data, flip), k, cols, row, col)
 				return dst, nil
 			},
 			Unpack: func(packed *tensor.Tensor, shape []int) (*tensor.Tensor, error) {
 				dst := tensor.New(c.DType, shape...)
-				for j := range dst.Data {
-					r, col := j/cols, j%cols
-					dst.Data[j] = packed.Data[col/igemm.Width*igemm.PanelSize(k)+r/4*4*igemm.Width+col%igemm.Width*4+r%4] ^ flip
+				for r := range k {
+					for j := range cols {
+						dst.Data[r*row+j*col] = packed.Data[j/igemm.Width*igemm.PanelSize(k)+r/4*4*igemm.Width+j%igemm.Width*4+r%4] ^ flip
+					}
 				}
 				return dst, nil
 			},
@@ -103,6 +108,7 @@ func flipped(b []byte, flip byte) []byte {
 type quadProduct struct {
 	batch, m, n, k int
 	one            bool // B is shared: the batch is more rows
+	trans          bool // B is [N,K]
 	a, b, za, zb   *Mem
 	flipA, flipB   byte
 	packed         []uint8
@@ -117,9 +123,13 @@ type quadScratch struct {
 	sums [igemm.MaxRows * igemm.Width]int32
 }
 
-func newQuadProduct(b *Bind, a, w, za, zb *Mem, packed *tensor.Tensor, y *Mem) (*quadProduct, error) {
-	p := &quadProduct{a: a, b: w, za: za, zb: zb, k: a.Dim(-1), n: w.Dim(-1), m: a.Dim(-2), batch: product(a.Shape[:len(a.Shape)-2])}
-	if w.Dim(-2) != p.k || y.Len() == 0 || p.k == 0 || za != nil && za.Len() != 1 || zb != nil && zb.Len() != 1 && zb.Len() != p.n {
+func newQuadProduct(b *Bind, a, w, za, zb *Mem, packed *tensor.Tensor, trans bool, y *Mem) (*quadProduct, error) {
+	p := &quadProduct{a: a, b: w, za: za, zb: zb, trans: trans, k: a.Dim(-1), n: w.Dim(-1), m: a.Dim(-2), batch: product(a.Shape[:len(a.Shape)-2])}
+	k := w.Dim(-2)
+	if trans {
+		k, p.n = p.n, k
+	}
+	if k != p.k || y.Len() == 0 || p.k == 0 || za != nil && za.Len() != 1 || zb != nil && zb.Len() != 1 && zb.Len() != p.n {
 		return nil, ErrFallback
 	}
 	switch batch := product(w.Shape[:len(w.Shape)-2]); {
@@ -253,7 +263,11 @@ func (p *quadProduct) prepare(batch int) {
 	}
 	if p.scratchB != nil {
 		size := igemm.PackedSize(p.k, p.n)
-		igemm.Pack(p.packed[batch*size:(batch+1)*size], flipped(p.b.Raw[batch*p.k*p.n:(batch+1)*p.k*p.n], p.flipB), p.k, p.n, p.n, 1)
+		row, col := p.n, 1
+		if p.trans {
+			row, col = 1, p.k
+		}
+		igemm.Pack(p.packed[batch*size:(batch+1)*size], flipped(p.b.Raw[batch*p.k*p.n:(batch+1)*p.k*p.n], p.flipB), p.k, p.n, row, col)
 		p.sumColumns(batch)
 	}
 }
@@ -308,7 +322,7 @@ func (p *quadProduct) rows(ws *quadScratch, batch, r0, r1, panel int, out func(r
 
 func lowerQLinearMatMul(b *Bind, n *graph.Node) (Step, error) {
 	y, sa, sb, sy, zy := b.Out(0), b.In(1), b.In(4), b.In(6), b.In(7)
-	p, err := newQuadProduct(b, b.In(0), b.In(3), b.In(2), b.In(5), b.Packed(3), y)
+	p, err := newQuadProduct(b, b.In(0), b.In(3), b.In(2), b.In(5), b.Packed(3), false, y)
 	if err != nil {
 		return nil, err
 	}
@@ -329,130 +343,41 @@ func lowerQLinearMatMul(b *Bind, n *graph.Node) (Step, error) {
 	}, nil
 }
 
-func acceptQLinearConv(n *graph.Node, _ backends.Target) error {
-	x, w, y := n.In[0].Type, n.In[3].Type, n.Out[0].Type
-	if r := x.Rank(); r != 3 && r != 4 || w.Rank() != r {
-		return fmt.Errorf("x is %s and the weight %s: neither one nor two spatial axes", x, w)
+// acceptQGemm takes what passes/quant makes: bytes to bytes, A as it stands.
+func acceptQGemm(n *graph.Node, _ backends.Target) error {
+	if n.Attrs.Int("transA", 0) != 0 || n.Attrs.Float("alpha", 1) != 1 || n.Input(7) == nil || !isByte(n.Out[0].Type.DType) {
+		return fmt.Errorf("transA, alpha or a result in floats")
 	}
-	if !isByte(x.DType) || x.DType != y.DType || w.DType != tensor.Int8 {
-		return fmt.Errorf("x is %s, the weight %s and the result %s", x, w, y)
+	if c := n.Input(6); c != nil && c.Type.DType != tensor.Int32 {
+		return fmt.Errorf("the bias is %s", c.Type)
 	}
-	for _, p := range n.Attrs.Ints("pads") {
-		if p < 0 {
-			return fmt.Errorf("padding is negative: %v", n.Attrs.Ints("pads"))
-		}
-	}
-	if n.In[3].Const == nil {
-		return fmt.Errorf("the weight is not constant")
-	}
-	if z := n.In[5].Const; z == nil || !allZero(z) {
-		return fmt.Errorf("the weight's zero point is not 0")
-	}
-	return nil
+	return acceptQuads(n, 3, 2, 5)
 }
 
-func allZero(t *tensor.Tensor) bool {
-	for i := range t.Len() {
-		if t.IntAt(i) != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// isByteDepthwise reports that a QLinearConv has one input channel per group.
-func isByteDepthwise(n *graph.Node) bool {
-	w := n.In[3].Type
-	return w.Shape[1].Is(1) && n.Attrs.Int("group", 1) > 1
-}
-
-func packByteFilters(n *graph.Node, _ backends.Target) []Packing {
-	w := n.In[3].Const
-	if w == nil || w.Len() == 0 || isByteDepthwise(n) {
-		return nil
-	}
-	rows, k := w.Shape[0], w.Len()/w.Shape[0]
-	return []Packing{{
-		In: 3, Layout: layoutByteFilters, DType: tensor.Uint8, Shape: []int{rows * conv2d.QuantRowStride(k)},
-		Pack: func(src *tensor.Tensor) (*tensor.Tensor, error) {
-			dst := tensor.New(tensor.Uint8, rows*conv2d.QuantRowStride(k))
-			conv2d.QuantPack(dst.Data, src.Data, rows, k)
-			return dst, nil
-		},
-		Unpack: func(packed *tensor.Tensor, shape []int) (*tensor.Tensor, error) {
-			dst := tensor.New(tensor.Int8, shape...)
-			conv2d.QuantUnpack(dst.Data, packed.Data, rows, k)
-			return dst, nil
-		},
-	}}
-}
-
-func lowerQLinearConv(b *Bind, n *graph.Node) (Step, error) {
-	x, sx, zx, w, sw := b.In(0), b.In(1), b.In(2), b.In(3), b.In(4)
-	y, sy, zy, bias := b.Out(0), b.In(6), b.In(7), b.In(8)
-	if y.Len() == 0 || sx.Len() != 1 || sy.Len() != 1 || zx.Len() != 1 || zy.Len() != 1 {
-		return nil, ErrFallback
-	}
-	s, err := windowOf(n, x.Shape, y.Shape, w.Shape[2:])
+func lowerQGemm(b *Bind, n *graph.Node) (Step, error) {
+	y, sa, sb, c, sy, zy := b.Out(0), b.In(1), b.In(4), b.In(6), b.In(7), b.In(8)
+	p, err := newQuadProduct(b, b.In(0), b.In(3), b.In(2), b.In(5), b.Packed(3), n.Attrs.Int("transB", 0) != 0, y)
 	if err != nil {
 		return nil, err
 	}
-	s.Groups = int(n.Attrs.Int("group", 1))
-	if s.Groups < 1 || w.Shape[1]*s.Groups != x.Shape[1] || w.Shape[0] != y.Shape[1] || w.Shape[0]%s.Groups != 0 ||
-		bias != nil && bias.Len() != w.Shape[0] || sw.Len() != 1 && sw.Len() != w.Shape[0] {
-		return nil, fmt.Errorf("x is %v, the weight %v and the result %v in %d groups", x.Shape, w.Shape, y.Shape, s.Groups)
-	}
-	s.Cin, s.Cout = s.Cin/s.Groups, s.Cout/s.Groups
-	p, maps, k := b.Pool(), w.Shape[0], s.Cin*s.Kernel[0]*s.Kernel[1]
-	args := conv2d.QuantArgs{Add: make([]int32, maps), Scale: make([]float32, maps), Signed: x.DType == tensor.Int8}
-	totals := make([]int32, maps)
-	// set reads what may only be known when the step runs.
-	set := func() {
-		args.X, args.Y, args.Zero = x.Raw, y.Raw, zx.Raw[0]
-		args.Out = outputOf(y.DType, zeroAt(zy, 0))
-		for m := range maps {
-			args.Scale[m] = sx.F32[0] * sw.F32[m%sw.Len()] / sy.F32[0]
-			if args.Add[m] = 0; bias != nil {
-				args.Add[m] = View[int32](bias)[m]
-			}
-		}
-	}
-	if packed := b.Packed(3); packed != nil {
-		ld := conv2d.QuantRowStride(k)
-		for m := range totals {
-			for _, v := range packed.Data[m*ld:][:k] {
-				totals[m] += int32(int8(v))
-			}
-		}
-		c, err := conv2d.NewQuantised(s, p.Workers(), args.Signed)
-		if err != nil {
-			return nil, err
-		}
-		args.W = packed.Data
-		return func() error {
-			set()
-			zero := zeroAt(zx, 0)
-			if args.Signed {
-				zero += 128
-			}
-			for m, t := range totals {
-				args.Add[m] -= zero * t
-			}
-			c.Run(p, args)
-			return nil
-		}, nil
-	}
-	if k > conv2d.MaxExact {
+	if sa.Len() != 1 || sy.Len() != 1 || zy != nil && zy.Len() != 1 || sb.Len() != 1 && sb.Len() != p.n || c != nil && c.Len() != p.n {
 		return nil, ErrFallback
 	}
-	d, err := conv2d.NewQuantDepthwise(s, p.Workers())
-	if err != nil {
-		return nil, err
-	}
+	scales := make([]float32, p.n)
+	var o igemm.Output
+	run := p.step(b, func(row, col int, sums []int32) {
+		if c != nil {
+			for j, v := range View[int32](c)[col:][:len(sums)] {
+				sums[j] += v
+			}
+		}
+		o.RequantizeColumns(y.Raw[row*p.n+col:][:len(sums)], sums, scales[col:])
+	})
 	return func() error {
-		set()
-		args.W = w.Raw
-		d.Run(p, args)
-		return nil
+		o = outputOf(y.DType, zeroAt(zy, 0))
+		for j := range scales {
+			scales[j] = sa.F32[0] * sb.F32[j%sb.Len()] / sy.F32[0]
+		}
+		return run()
 	}, nil
 }

@@ -26,14 +26,14 @@ func (a arithmetic) out(i int) []int { return shapeIn(a, a.n.Output(i)) }
 func (a arithmetic) elements() int64 { return int64(product(a.out(0))) }
 
 // bytewise are the operators whose arithmetic is on bytes.
-var bytewise = map[string]bool{"MatMulInteger": true, "QLinearMatMul": true, "QLinearConv": true}
+var bytewise = map[string]bool{"MatMulInteger": true, "QLinearMatMul": true, "QGemm": true, "QLinearConv": true}
 
 // operationsOf counts the arithmetic of operators with a kernel, by the
 // recurrence for scans; a multiply-add is two. Element-wise kernels, those with
 // a Tile, count one for each element and need no row. What only moves data has
 // none either; operations_test.go names those operators.
 var operationsOf = map[string]func(a arithmetic) int64{
-	".MatMul": products(0), ".Gemm": products(0), "ssm.Linear": products(0), ".MatMulInteger": products(0), ".QLinearMatMul": products(0),
+	".MatMul": products(0), ".Gemm": products(0), "ssm.Linear": products(0), ".MatMulInteger": products(0), ".QLinearMatMul": products(0), "com.microsoft.QGemm": products(0),
 	".Conv": windows(1), "com.microsoft.FusedConv": windows(1), ".QLinearConv": windows(3),
 	".ConvTranspose": func(a arithmetic) int64 { // every input element meets every tap
 		w := a.in(1)

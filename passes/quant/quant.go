@@ -1,7 +1,7 @@
 // Package quant turns what stands between DequantizeLinear and QuantizeLinear
 // into operators on bytes, the form in which quantised models are meant to run.
 //
-// No certificate is needed: QLinearConv, QLinearMatMul and QLinearAdd are defined
+// No certificate is needed: QLinearConv, QLinearMatMul, QGemm and QLinearAdd are defined
 // as dequantising, computing and quantising, and what only moves elements moves
 // bytes as well when their scale stays the same.
 package quant
@@ -39,7 +39,7 @@ var Pass = &passes.Pass{
 type rule func(b *graph.Builder, n *graph.Node, in []*real, out *real) (*graph.Value, string)
 
 var rules = map[string]rule{
-	"Conv": conv, "MatMul": matmul, "Add": add,
+	"Conv": conv, "MatMul": matmul, "Gemm": gemm, "Add": add,
 	"Reshape": move, "Transpose": move, "MaxPool": move, "Flatten": move, "Squeeze": move, "Unsqueeze": move, "Slice": move, "Gather": move, "Expand": move,
 }
 
@@ -172,6 +172,28 @@ func matmul(b *graph.Builder, n *graph.Node, in []*real, out *real) (*graph.Valu
 		return nil, "the right operand has scales other than per column"
 	}
 	return result(b.Node("", "QLinearMatMul", nil, 1, x.bytes, x.scale, x.zero, w.bytes, w.scale, w.zero, out.scale, out.zero)), ""
+}
+
+// gemm: QGemm, whose weight may have a scale per output column and whose bias
+// counts in units of the product of both scales.
+func gemm(b *graph.Builder, n *graph.Node, in []*real, out *real) (*graph.Value, string) {
+	x, w := in[0], in[1]
+	trans := n.Attrs.Int("transB", 0)
+	if n.Attrs.Int("transA", 0) != 0 || n.Attrs.Float("alpha", 1) != 1 || n.Attrs.Float("beta", 1) != 1 {
+		return nil, "the left operand is transposed, or alpha or beta is not 1"
+	}
+	if w == nil || !isByte(w.bytes.Type.DType) || w.zero == nil || !w.single() && (w.scale.Type.Rank() != 1 || w.axis != 1-trans && w.axis != -1-trans) {
+		return nil, "the weight is not bytes with one scale, or one per output column"
+	}
+	args := []*graph.Value{x.bytes, x.scale, x.zero, w.bytes, w.scale, w.zero, nil, out.scale, out.zero}
+	if n.Input(2) != nil {
+		bias := in[2]
+		if bias == nil || bias.bytes.Type.DType != tensor.Int32 || bias.bytes.Type.Rank() != 1 || !isProduct(bias.scale, x.scale, w.scale) || bias.zero != nil && !isZero(bias.zero) {
+			return nil, "the bias is not a vector of int32 in units of both scales"
+		}
+		args[6] = bias.bytes
+	}
+	return result(b.Node("com.microsoft", "QGemm", graph.Attrs{"transB": trans}, 1, args...)), ""
 }
 
 // add: QLinearAdd of operands of one shape.
