@@ -278,3 +278,40 @@ func TestTransposeView(t *testing.T) {
 		}
 	}
 }
+
+// TestSuppression: boxes that overlap much, of several images and classes, with
+// and without a lowest score, kept as the definition keeps them.
+func TestSuppression(t *testing.T) {
+	table := opTable(t)
+	const images, classes, boxes = 2, 3, 700
+	r := rand.New(rand.NewPCG(21, 22))
+	for _, floor := range []bool{true, false} {
+		for _, centre := range []int64{0, 1} {
+			g := graph.New("detector")
+			b := ops.NewBuilder(table, g)
+			args := []*graph.Value{g.AddInput("boxes", graph.T(tensor.Float32, graph.D(images), graph.Sym("N"), graph.D(4))),
+				g.AddInput("scores", graph.T(tensor.Float32, graph.D(images), graph.D(classes), graph.Sym("N"))),
+				b.Const(tensor.Scalar[int64](40)), b.Const(tensor.Scalar[float32](0.45))}
+			if floor {
+				args = append(args, b.Const(tensor.Scalar[float32](0.7)))
+			}
+			y := b.Op("NonMaxSuppression", graph.Attrs{"center_point_box": centre}, args...)
+			if b.Err != nil {
+				t.Fatal(b.Err)
+			}
+			y.Name = "y"
+			g.AddOutput(y)
+			s := newSession(t, open(t, table, g, backends.Target{Threads: 2}))
+			for _, n := range []int{boxes, 0} {
+				in := map[string]*tensor.Tensor{"boxes": tensor.New(tensor.Float32, images, n, 4), "scores": tensor.New(tensor.Float32, images, classes, n)}
+				for i, v := range tensor.Of[float32](in["boxes"]) {
+					tensor.Of[float32](in["boxes"])[i] = v + float32(r.IntN(9)) + r.Float32()/2 + float32(i%4/2)
+				}
+				for i := range tensor.Of[float32](in["scores"]) {
+					tensor.Of[float32](in["scores"])[i] = float32(r.IntN(50)) / 50 // many are equal
+				}
+				agree(t, table, g, s, in)
+			}
+		}
+	}
+}

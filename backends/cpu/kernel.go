@@ -36,6 +36,10 @@ type Kernel struct {
 	// [lo,hi) of output 0, or nil when these shapes do not allow that. Chains of
 	// such nodes run together, a cache-sized tile at a time (tiles.go).
 	Tile func(b *Bind, n *graph.Node) func(lo, hi int)
+	// Whole computes a node whose results have sizes that only the contents of its
+	// inputs tell, in place of the definition. It may allocate, and the results may
+	// not share the inputs' memory.
+	Whole func(b *Bind, n *graph.Node) func(in []*tensor.Tensor) ([]*tensor.Tensor, error)
 	// Lower makes the step for the shapes of the binding. The memory of In, Out
 	// and Scratch is there only when the step runs. It may return ErrFallback.
 	Lower func(b *Bind, n *graph.Node) (Step, error)

@@ -14,7 +14,7 @@ import (
 var families = []func() []*Kernel{
 	unaryKernels, binaryKernels, powKernels, typedKernels, castKernels, whereKernels,
 	moveKernels, gatherKernels, reduceKernels, scanlineKernels, normKernels,
-	matmulKernels, convKernels, conv2dKernels, poolKernels, resizeKernels, channelNormKernels, activationKernels, rnnKernels, quantKernels, quantMulKernels, ssmKernels, linattnKernels, attentionKernels, cacheKernels,
+	matmulKernels, convKernels, conv2dKernels, poolKernels, resizeKernels, detectKernels, channelNormKernels, activationKernels, rnnKernels, quantKernels, quantMulKernels, ssmKernels, linattnKernels, attentionKernels, cacheKernels,
 }
 
 // Pieces of work smaller than this are not worth sharing between threads:

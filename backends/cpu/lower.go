@@ -141,7 +141,8 @@ func (b *binder) lower() error {
 			continue
 		}
 		if b.dynamic(n) {
-			b.p.steps = append(b.p.steps, step{b.heapStep(n), n, "heap", backends.Cost{}})
+			run, name := b.heapStep(n, i)
+			b.p.steps = append(b.p.steps, step{run, n, name, backends.Cost{}})
 			continue
 		}
 		if k := b.e.kernels[n]; k != nil {
@@ -187,15 +188,22 @@ func (b *binder) evalStep(n *graph.Node) Step {
 	}
 }
 
-// heapStep runs a node by definition; its results are heap tensors.
-func (b *binder) heapStep(n *graph.Node) Step {
+// heapStep runs a node whose results are heap tensors, by a kernel's Whole or by
+// definition.
+func (b *binder) heapStep(n *graph.Node, i int) (run Step, name string) {
 	args, p := b.arguments(n), b.p
-	eval := b.evaluator(n)
+	eval, name := b.evaluator(n), "heap"
+	if k := b.e.kernels[n]; k != nil && k.Whole != nil {
+		eval, name = k.Whole(&Bind{b, n, i}, n), k.Name
+	}
+	contains := false // what is in a sequence may be an argument
+	for _, v := range n.Out {
+		contains = contains || v != nil && b.typeOf(v).DType.Size() == 0
+	}
 	return func() error {
 		in := args()
 		for i, t := range in {
-			// Eval may return an argument's memory; the arena's is reused.
-			if t != nil && t.DType.Size() > 0 && p.heap[n.In[i]] != t {
+			if contains && t != nil && t.DType.Size() > 0 && p.heap[n.In[i]] != t {
 				in[i] = t.Clone()
 			}
 		}
@@ -204,12 +212,20 @@ func (b *binder) heapStep(n *graph.Node) Step {
 			return err
 		}
 		for i, v := range n.Out {
-			if v != nil {
-				p.heap[v] = res[i]
+			if v == nil {
+				continue
+			}
+			p.heap[v] = res[i]
+			for j, t := range in {
+				// Eval may return an argument's memory; the arena's is reused.
+				if t != nil && p.heap[n.In[j]] != t && res[i] != nil && overlap(res[i].Data, t.Data) {
+					p.heap[v] = res[i].Clone()
+					break
+				}
 			}
 		}
 		return nil
-	}
+	}, name
 }
 
 // arguments makes a function that gathers the inputs of n as tensors.

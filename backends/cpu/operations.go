@@ -63,7 +63,8 @@ var operationsOf = map[string]func(a arithmetic) int64{
 	".DynamicQuantizeLinear": each(4),
 	".ReduceMax":             reads(1), ".ReduceMean": reads(1), ".ReduceMin": reads(1), ".ReduceSum": reads(1), ".ReduceL2": reads(2), ".ReduceSumSquare": reads(2),
 	".GlobalAveragePool": reads(1), ".GlobalMaxPool": reads(1), ".MaxPool": pools, ".AveragePool": pools,
-	".Add": each(1), ".Sub": each(1), ".Mul": each(1), ".Pow": each(1), ".And": each(1), ".Or": each(1), ".Xor": each(1), ".Not": each(1),
+	".NonMaxSuppression": reads(0), // what it compares depends on the scores
+	".Add":               each(1), ".Sub": each(1), ".Mul": each(1), ".Pow": each(1), ".And": each(1), ".Or": each(1), ".Xor": each(1), ".Not": each(1),
 	".Equal": each(1), ".Greater": each(1), ".GreaterOrEqual": each(1), ".Less": each(1), ".LessOrEqual": each(1),
 }
 
