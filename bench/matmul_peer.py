@@ -1,4 +1,10 @@
-"""Times float32 (and with torch bfloat16) products of the shapes of bench/kernels in one library."""
+"""Times products in one library on request: the side of the peers of products.py.
+
+    matmul_peer.py numpy|torch|onnxruntime THREADS
+
+Every line "FORMAT MxNxK SECONDS" of the input is answered with {"s": seconds of a call}, timed for so long, as
+`kernels -serve` does.
+"""
 
 import json
 import sys
@@ -6,44 +12,62 @@ import time
 
 import numpy as np
 
-SHAPES = [(512, 3352, 768), (512, 768, 1536), (2048, 3352, 768), (2048, 768, 1536), (2048, 2048, 2048), (8, 3352, 768), (1, 3352, 768), (1, 50288, 768), (8, 50288, 768)]
-SECONDS = 0.15
+LONG_CALL = 0.02  # not preceded by an untimed one: what it finds in the caches is its own
 
 
-def timed(name, f):
-    f()
-    took, start = [], time.perf_counter()
-    while len(took) < 3 or time.perf_counter() - start < SECONDS:
-        t = time.perf_counter()
-        f()
-        took.append(time.perf_counter() - t)
-    took.sort()
-    print(json.dumps({"case": name, "best": took[0], "median": took[len(took) // 2]}))
+def per_call(call, seconds):
+    """The mean of calls that fill so many seconds; the first wakes threads and fills caches."""
+    start = time.perf_counter()
+    call()
+    took = time.perf_counter() - start
+    if took > LONG_CALL:
+        return took
+    start, n = time.perf_counter(), 0
+    while True:
+        call()
+        n += 1
+        took = time.perf_counter() - start
+        if took >= seconds:
+            return took / n
 
 
-peer, threads = sys.argv[1], int(sys.argv[2])
-rng = np.random.default_rng(0)
-for m, n, k in SHAPES:
+def product(peer, fmt, m, n, k, threads):
+    rng = np.random.default_rng(0)
     a, b = rng.standard_normal((m, k), dtype=np.float32), rng.standard_normal((k, n), dtype=np.float32)
-    name = f"{m}x{n}x{k}"
     if peer == "numpy":
-        timed(f"matmul f32 {name}", lambda: a @ b)
-    elif peer == "torch":
+        return lambda: a @ b
+    if peer == "torch":
         import torch
 
         torch.set_num_threads(threads)
-        for kind, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
-            x, w = torch.from_numpy(a).to(dtype), torch.from_numpy(np.ascontiguousarray(b.T)).to(dtype)
-            with torch.inference_mode():
-                timed(f"matmul {kind} {name}", lambda: torch.nn.functional.linear(x, w))
-    elif peer == "onnxruntime":
-        import onnx
-        import onnxruntime as ort
-        from onnx import TensorProto, helper, numpy_helper
+        dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[fmt]
+        x, w = torch.from_numpy(a).to(dtype), torch.from_numpy(np.ascontiguousarray(b.T)).to(dtype)
 
-        g = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "g", [helper.make_tensor_value_info("a", TensorProto.FLOAT, [m, k])],
-                              [helper.make_tensor_value_info("c", TensorProto.FLOAT, [m, n])], [numpy_helper.from_array(b, "b")])
-        o = ort.SessionOptions()
-        o.intra_op_num_threads = threads
-        s = ort.InferenceSession(helper.make_model(g, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString(), o, providers=["CPUExecutionProvider"])
-        timed(f"matmul f32 {name}", lambda: s.run(None, {"a": a}))
+        @torch.inference_mode()
+        def call():
+            torch.nn.functional.linear(x, w)
+
+        return call
+    import onnx
+    import onnxruntime as ort
+    from onnx import TensorProto, helper, numpy_helper
+
+    g = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "g", [helper.make_tensor_value_info("a", TensorProto.FLOAT, [m, k])],
+                          [helper.make_tensor_value_info("c", TensorProto.FLOAT, [m, n])], [numpy_helper.from_array(b, "b")])
+    o = ort.SessionOptions()
+    o.intra_op_num_threads = threads
+    s = ort.InferenceSession(helper.make_model(g, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString(), o, providers=["CPUExecutionProvider"])
+    return lambda: s.run(None, {"a": a})
+
+
+def main():
+    peer, threads, made = sys.argv[1], int(sys.argv[2]), {}
+    for line in sys.stdin:
+        fmt, shape, seconds = line.split()
+        if (fmt, shape) not in made:
+            made.clear()  # one at a time: some are large
+            made[fmt, shape] = product(peer, fmt, *map(int, shape.split("x")), threads)
+        print(json.dumps({"s": per_call(made[fmt, shape], float(seconds))}), flush=True)
+
+
+main()

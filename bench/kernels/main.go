@@ -1,6 +1,11 @@
 // Command kernels times the kernels of the CPU backend alone: a line of JSON for
 // every case, best and median seconds of repeated calls. bench/mamba.py runs it in
 // turn with other libraries.
+//
+//	go run ./bench/kernels -only share [-case 2048x2048x2048] [-json]
+//
+// tells which share of the processor's peak products reach, and -serve answers
+// requests for single products.
 package main
 
 import (
@@ -13,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ssdc-go/ssdc/backends/cpu/gemm"
+	"github.com/ssdc-go/ssdc/backends/cpu/isa"
 	"github.com/ssdc-go/ssdc/backends/cpu/peak"
 	"github.com/ssdc-go/ssdc/bench/internal/cases"
 )
@@ -20,11 +26,29 @@ import (
 // matmuls are the products of mamba2-130m, a square one, and skinny ones.
 var matmuls = [][3]int{{512, 3352, 768}, {512, 768, 1536}, {2048, 3352, 768}, {2048, 768, 1536}, {2048, 2048, 2048}, {8, 3352, 768}, {1, 3352, 768}, {1, 50288, 768}, {8, 50288, 768}}
 
+var formats = []gemm.Format{gemm.F32, gemm.BF16, gemm.Int8, gemm.Int4}
+
 func main() {
 	threads := flag.Int("threads", 2, "number of threads")
 	seconds := flag.Float64("seconds", 0.25, "time for each case")
-	only := flag.String("only", "", "matmul, scan or peak; all by default")
+	only := flag.String("only", "", "matmul, scan, peak or share; the first three by default")
+	part := flag.String("case", "", "with -only share: products whose name (matmul f32 512x768x1536) contains this")
+	asJSON := flag.Bool("json", false, "with -only share: lines of JSON for the table; the others print nothing else")
+	server := flag.Bool("serve", false, "answer lines FORMAT MxNxK SECONDS")
 	flag.Parse()
+	if err := isa.EnvError(); err != nil {
+		fail(err)
+	}
+	if *server {
+		if err := serve(*threads, os.Stdin); err != nil {
+			fail(err)
+		}
+		return
+	}
+	if *only == "share" {
+		shares(*threads, *seconds, *part, *asJSON)
+		return
+	}
 	b := cases.New(*threads)
 	if *only == "" || *only == "peak" {
 		m := peak.Measure(*threads)
@@ -32,7 +56,7 @@ func main() {
 	}
 	if *only == "" || *only == "matmul" {
 		for _, s := range matmuls {
-			for _, f := range []gemm.Format{gemm.F32, gemm.BF16, gemm.Int8, gemm.Int4} {
+			for _, f := range formats {
 				timed(b.Matmul(f, s[0], s[1], s[2]), *seconds)
 			}
 		}
@@ -49,9 +73,13 @@ func main() {
 
 func print(v any) {
 	if err := json.NewEncoder(os.Stdout).Encode(v); err != nil {
-		fmt.Fprintln(os.Stderr, "kernels:", err)
-		os.Exit(1)
+		fail(err)
 	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "kernels:", err)
+	os.Exit(1)
 }
 
 // timed calls a case until the time is up.

@@ -11,7 +11,7 @@ import (
 )
 
 // gemmAMX emits the tile kernels of package gemm. A tile register is 16 rows of 64
-// bytes. With up to 32 rows of A, sums are tiles 0 to 3, A is 4 and 5, B 6 and 7;
+// bytes. With more than 16 rows of A, sums are tiles 0 to 3, A is 4 and 5, B 6 and 7;
 // with up to 16, tiles 2, 3 and 5 are left alone.
 //
 // Go's assembler and avo know none of the instructions: they are encoded by hand
@@ -20,6 +20,9 @@ func gemmAMX() {
 	ConstraintExpr("!purego")
 	amxKernel("amx16", false)
 	amxKernel("amx32", true)
+	amxTall()
+	amxConvert()
+	amxWrite()
 }
 
 // encoded emits an instruction given as bytes.
@@ -56,178 +59,287 @@ const (
 	amxA
 	amxBelow
 	amxB
-	amxNext
 	amxSums
-	amxSumsStep
-	amxC
-	amxD
-	amxLdc
-	amxLdd
 	amxSteps
+	amxCount
 	amxPanelBytes
-	amxPanels
-	amxM
+	amxSumsStep
 	amxFirst
-	amxLast
-	amxPlain
-	amxAlpha
+	amxNext
+	amxNextStep
+	amxAsk
+	amxC
+	amxLdc
 )
 
-func amxKernel(name string, both bool) {
-	TEXT(name, attr.NOSPLIT, "func(args *byte)")
-	Doc(name + " computes a K block of m rows by some panels; see amxArgs.")
-	Pragma("noescape")
-	args, c, apart, panel, ask, asked := reg.R8, reg.R9, reg.R11, reg.R12, reg.R10, reg.R13
-	Load(Param("args"), args)
-	field := func(i int) operand.Mem { return operand.Mem{Base: args, Disp: 8 * i} }
-	MOVQ(field(amxConfig), reg.RAX)
-	encoded("LDTILECFG (AX)", 0xc4, 0xe2, 0x78, 0x49, 0x00)
-	MOVQ(field(amxC), c)
-	MOVQ(field(amxB), panel)
-	MOVQ(field(amxNext), ask)
-	VBROADCASTSS(field(amxAlpha), reg.Z2)
-	MOVQ(operand.U32(128), reg.RDX)
+const amxStepBytes = 2048 // of a panel of B, or of 32 rows of A
 
-	sums := func(do func(t, base, disp int)) { // all tiles of sums, in memory 4 KB
-		MOVQ(field(amxSums), reg.RAX)
-		do(0, rax, 0)
-		do(1, rax, 64)
-		if both {
-			LEAQ(operand.Mem{Base: reg.RAX, Disp: 2048}, reg.RSI)
-			do(2, rsi, 0)
-			do(3, rsi, 64)
-		}
-	}
-	Label("panel")
-	CMPQ(field(amxFirst), operand.U8(0))
-	JEQ(ref("more"))
+// amxEmitter holds what the parts of a kernel share: the arguments, and whether there
+// are more than 16 rows.
+type amxEmitter struct {
+	args reg.Register
+	both bool
+}
+
+func (e amxEmitter) field(i int) operand.Mem { return operand.Mem{Base: e.args, Disp: 8 * i} }
+
+func amxStart(name, doc string, both bool) amxEmitter {
+	e := amxEmitter{reg.R8, both}
+	TEXT(name, attr.NOSPLIT, "func(args *byte)")
+	Doc(name + doc)
+	Pragma("noescape")
+	Load(Param("args"), e.args)
+	MOVQ(e.field(amxConfig), reg.RAX)
+	encoded("LDTILECFG (AX)", 0xc4, 0xe2, 0x78, 0x49, 0x00)
+	MOVQ(operand.U32(128), reg.RDX)
+	MOVQ(operand.U32(64), reg.RCX)
+	return e
+}
+
+func amxEnd() {
+	encoded("TILERELEASE", 0xc4, 0xe2, 0x78, 0x49, 0xc0)
+	RET()
+}
+
+// zero clears the sums.
+func (e amxEmitter) zero() {
 	for t := range 4 {
-		if both || t < 2 {
+		if e.both || t < 2 {
 			tileZero(t)
 		}
 	}
-	JMP(ref("start"))
-	Label("more")
-	sums(func(t, base, disp int) { tileLoad(t, base, rdx, disp) })
-	Label("start")
-	MOVQ(operand.U32(64), reg.RCX)
-	MOVQ(field(amxA), reg.RSI)
+}
+
+// inMemory does something with each tile of sums and its place in memory.
+func (e amxEmitter) inMemory(sums reg.Register, do func(t, base, index, disp int)) {
+	MOVQ(sums, reg.RAX)
+	do(0, rax, rdx, 0)
+	do(1, rax, rdx, 64)
+	if e.both {
+		LEAQ(operand.Mem{Base: reg.RAX, Disp: 2048}, reg.RSI)
+		do(2, rsi, rdx, 0)
+		do(3, rsi, rdx, 64)
+	}
+}
+
+// step adds 16 pairs of k to the sums: A from RSI and RDI, B from RBX. Between its
+// instructions stand four portions of requests for memory.
+func (e amxEmitter) step(ask func(portion int)) {
+	tileLoad(6, rbx, rdx, 0)
+	tileLoad(4, rsi, rcx, 0)
+	ask(0)
+	tileDotBF16(0, 4, 6)
+	tileLoad(7, rbx, rdx, 64)
+	ask(1)
+	tileDotBF16(1, 4, 7)
+	if e.both {
+		tileLoad(5, rdi, rcx, 0)
+	}
+	ask(2)
+	if e.both {
+		tileDotBF16(2, 5, 6)
+	}
+	ask(3)
+	if e.both {
+		tileDotBF16(3, 5, 7)
+		ADDQ(operand.U32(amxStepBytes/2), reg.RDI)
+	}
+	ADDQ(operand.U32(amxStepBytes/2), reg.RSI)
+	ADDQ(operand.U32(amxStepBytes), reg.RBX)
+}
+
+// amxKernel emits a kernel for up to 16 or 32 rows by some panels, all of K. So few
+// rows leave B no time: it is read once, and asked for two steps ahead.
+func amxKernel(name string, both bool) {
+	e := amxStart(name, " sums all of K for up to that many rows by some panels; see amxArgs.", both)
+	panel, sums := reg.R12, reg.R13
+	MOVQ(e.field(amxB), panel)
+	MOVQ(e.field(amxSums), sums)
+	Label("panel")
+	e.zero()
+	MOVQ(e.field(amxA), reg.RSI)
 	MOVQ(panel, reg.RBX)
 	if both {
-		MOVQ(field(amxBelow), reg.RDI)
+		MOVQ(e.field(amxBelow), reg.RDI)
 		ADDQ(reg.RSI, reg.RDI)
-		// What is asked for: B of the next K block, or in the last one C.
-		MOVQ(ask, asked)
-		MOVQ(reg.RDX, apart)
-		CMPQ(field(amxLast), operand.U8(0))
-		JEQ(ref("asking"))
-		MOVQ(c, asked)
-		MOVQ(field(amxLdc), apart)
-		Label("asking")
 	}
-	MOVQ(field(amxSteps), reg.RAX)
+	MOVQ(e.field(amxSteps), reg.RAX)
 	TESTQ(reg.RAX, reg.RAX)
 	JZ(ref("out"))
 	Label("loop")
-	const b = 2048 // bytes of B in a step
-	away := b      // how far ahead it is asked for
-	if !both {
-		away = 2 * b // few rows: it comes from memory
-	}
-	fetch := func(from, to int) {
-		for line := from; line < to; line++ {
-			PREFETCHT0(operand.Mem{Base: reg.RBX, Disp: away + 64*line})
+	e.step(func(portion int) {
+		for line := 8 * portion; line < 8*(portion+1); line++ {
+			PREFETCHT0(operand.Mem{Base: reg.RBX, Disp: 2*amxStepBytes + 64*line})
 		}
-	}
-	tileLoad(6, rbx, rdx, 0)
-	tileLoad(4, rsi, rcx, 0)
-	fetch(0, 8)
-	tileDotBF16(0, 4, 6)
-	tileLoad(7, rbx, rdx, 64)
-	fetch(8, 16)
-	tileDotBF16(1, 4, 7)
-	if both {
-		tileLoad(5, rdi, rcx, 0)
-		fetch(16, 24)
-		tileDotBF16(2, 5, 6)
-		for row := range 3 {
-			at := operand.Mem{Base: asked}
-			if row > 0 {
-				at.Index, at.Scale = apart, uint8(row)
-			}
-			PREFETCHT1(at)
-			PREFETCHT1(at.Offset(64))
-		}
-		fetch(24, 32)
-		tileDotBF16(3, 5, 7)
-		ADDQ(operand.U32(1024), reg.RDI)
-		LEAQ(operand.Mem{Base: asked, Index: apart, Scale: 2}, asked)
-		ADDQ(apart, asked)
-	} else {
-		fetch(16, 32)
-	}
-	ADDQ(operand.U32(1024), reg.RSI)
-	ADDQ(operand.U32(b), reg.RBX)
+	})
 	DECQ(reg.RAX)
 	JNZ(ref("loop"))
 	Label("out")
-	CMPQ(field(amxPlain), operand.U8(0))
-	JEQ(ref("scratch"))
-	MOVQ(field(amxLdc), reg.RDI)
-	MOVQ(c, reg.RAX)
+	e.inMemory(sums, tileStore)
+	ADDQ(e.field(amxSumsStep), sums)
+	ADDQ(e.field(amxPanelBytes), panel)
+	DECQ(e.field(amxCount))
+	JNZ(ref("panel"))
+	amxEnd()
+}
+
+// amxTall emits the kernel for many rows: a K block of one panel, which stays in the
+// first level of cache, meets groups of 32 rows of A, which come from the second.
+func amxTall() {
+	e := amxStart("amxTall", " adds a K block to the sums of groups of 32 rows by one panel; see amxArgs.", true)
+	next, a, sums, ask, ldc := reg.R10, reg.R11, reg.R12, reg.R13, reg.R9
+	MOVQ(e.field(amxNext), next)
+	MOVQ(e.field(amxA), a)
+	MOVQ(e.field(amxSums), sums)
+	MOVQ(e.field(amxLdc), ldc)
+	Label("group")
+	MOVQ(e.field(amxAsk), ask)
+	CMPQ(e.field(amxFirst), operand.U8(0))
+	JEQ(ref("more"))
+	e.zero()
+	JMP(ref("start"))
+	Label("more")
+	e.inMemory(sums, tileLoad)
+	Label("start")
+	MOVQ(a, reg.RSI)
+	MOVQ(e.field(amxBelow), reg.RDI)
+	LEAQ(operand.Mem{Base: a, Index: reg.RDI, Scale: 2}, a)
+	ADDQ(reg.RSI, reg.RDI)
+	MOVQ(e.field(amxB), reg.RBX)
+	MOVQ(e.field(amxSteps), reg.RAX)
+	Label("loop")
+	e.step(func(portion int) {
+		if portion < 2 { // 4 lines of the next block of B each
+			for line := range 4 {
+				PREFETCHT1(operand.Mem{Base: next, Disp: 64 * (4*portion + line)})
+			}
+			return
+		}
+		for range 2 { // and 2 rows of C, 2 lines each
+			PREFETCHT1(operand.Mem{Base: ask})
+			PREFETCHT1(operand.Mem{Base: ask, Disp: 64})
+			ADDQ(ldc, ask)
+		}
+	})
+	ADDQ(e.field(amxNextStep), next)
+	DECQ(reg.RAX)
+	JNZ(ref("loop"))
+	MOVQ(ldc, reg.RDI)
+	SHLQ(operand.U8(5), reg.RDI)
+	ADDQ(reg.RDI, e.field(amxAsk))
+	MOVQ(e.field(amxC), reg.RAX)
+	TESTQ(reg.RAX, reg.RAX)
+	JZ(ref("sums"))
+	ADDQ(reg.RDI, e.field(amxC))
+	SHRQ(operand.U8(1), reg.RDI)
+	LEAQ(operand.Mem{Base: reg.RAX, Index: reg.RDI, Scale: 1}, reg.RSI)
+	MOVQ(ldc, reg.RDI)
 	tileStore(0, rax, rdi, 0)
 	tileStore(1, rax, rdi, 64)
-	if both {
-		MOVQ(reg.RDI, reg.RSI)
-		SHLQ(operand.U8(4), reg.RSI)
-		ADDQ(reg.RAX, reg.RSI)
-		tileStore(2, rsi, rdi, 0)
-		tileStore(3, rsi, rdi, 64)
-	}
-	JMP(ref("written"))
-	Label("scratch")
-	sums(func(t, base, disp int) { tileStore(t, base, rdx, disp) })
-	CMPQ(field(amxLast), operand.U8(0))
-	JEQ(ref("next"))
+	tileStore(2, rsi, rdi, 0)
+	tileStore(3, rsi, rdi, 64)
+	JMP(ref("below"))
+	Label("sums")
+	e.inMemory(sums, tileStore)
+	Label("below")
+	ADDQ(operand.U32(4096), sums)
+	DECQ(e.field(amxCount))
+	JNZ(ref("group"))
+	amxEnd()
+}
 
-	// From the sums, at RAX, to C.
-	MOVQ(field(amxM), reg.RCX)
-	MOVQ(c, reg.RSI)
-	MOVQ(field(amxD), reg.RDI)
-	rows := []reg.VecPhysical{reg.Z0, reg.Z1}
-	row := func(name string, scale func(v int)) {
-		Label(name)
-		for v, r := range rows {
-			VMOVUPS(operand.Mem{Base: reg.RAX, Disp: 64 * v}, r)
-			scale(v)
-			VMOVUPS(r, operand.Mem{Base: reg.RSI, Disp: 64 * v})
+// amxWrite emits what makes C of the sums, row by row: rows of some panels are
+// written in one go, whose lines of cache the rows of single ones would share.
+func amxWrite() {
+	TEXT("amxWrite", attr.NOSPLIT, "func(sums *float32, sumsStep int, c *float32, ldc int, d *float32, ldd, rows, panels int, mask uint32, alpha float32)")
+	Doc("amxWrite computes c = alpha*sums + d; strides are in bytes, and the mask is of the columns of the last panel.")
+	Pragma("noescape")
+	sums, sumsStep := Load(Param("sums"), GP64()), Load(Param("sumsStep"), GP64())
+	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
+	d, ldd := Load(Param("d"), GP64()), Load(Param("ldd"), GP64())
+	rows, panels := Load(Param("rows"), GP64()), Load(Param("panels"), GP64())
+	mask := Load(Param("mask"), GP32())
+	masks := []reg.OpmaskVirtual{K(), K()}
+	KMOVW(mask, masks[0])
+	SHRL(operand.U8(16), mask)
+	KMOVW(mask, masks[1])
+	factor, err := Param("alpha").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	alpha := ZMM()
+	VBROADCASTSS(factor.Addr, alpha)
+	from, to, add, n := GP64(), GP64(), GP64(), GP64()
+	v := []reg.VecVirtual{ZMM(), ZMM()}
+	w := []reg.VecVirtual{ZMM(), ZMM()}
+	for _, added := range []bool{true, false} {
+		label := func(s string) string { return fmt.Sprintf("%s%t", s, added) }
+		if added {
+			TESTQ(d, d)
+			JZ(ref("rowfalse"))
 		}
-		ADDQ(operand.U32(128), reg.RAX)
-		ADDQ(field(amxLdc), reg.RSI)
+		Label(label("row"))
+		MOVQ(sums, from)
+		MOVQ(c, to)
+		MOVQ(d, add)
+		MOVQ(panels, n)
+		DECQ(n)
+		JZ(ref(label("last")))
+		Label(label("panel"))
+		for i := range v {
+			VMOVUPS(operand.Mem{Base: from, Disp: 64 * i}, v[i])
+			if added {
+				VFMADD213PS(operand.Mem{Base: add, Disp: 64 * i}, alpha, v[i])
+			} else {
+				VMULPS(alpha, v[i], v[i])
+			}
+			VMOVUPS(v[i], operand.Mem{Base: to, Disp: 64 * i})
+		}
+		ADDQ(sumsStep, from)
+		ADDQ(operand.U32(128), to)
+		ADDQ(operand.U32(128), add)
+		DECQ(n)
+		JNZ(ref(label("panel")))
+		Label(label("last"))
+		for i := range v {
+			VMOVUPS(operand.Mem{Base: from, Disp: 64 * i}, v[i])
+			if added {
+				VMOVUPS_Z(operand.Mem{Base: add, Disp: 64 * i}, masks[i], w[i])
+				VFMADD213PS(w[i], alpha, v[i])
+			} else {
+				VMULPS(alpha, v[i], v[i])
+			}
+			VMOVUPS(v[i], masks[i], operand.Mem{Base: to, Disp: 64 * i})
+		}
+		ADDQ(operand.U32(128), sums)
+		ADDQ(ldc, c)
+		if added {
+			ADDQ(ldd, d)
+		}
+		DECQ(rows)
+		JNZ(ref(label("row")))
+		VZEROUPPER()
+		RET()
 	}
-	TESTQ(reg.RDI, reg.RDI)
-	JZ(ref("product"))
-	row("sum", func(v int) { VFMADD213PS(operand.Mem{Base: reg.RDI, Disp: 64 * v}, reg.Z2, rows[v]) })
-	ADDQ(field(amxLdd), reg.RDI)
-	DECQ(reg.RCX)
-	JNZ(ref("sum"))
-	ADDQ(reg.RDX, field(amxD))
-	JMP(ref("written"))
-	row("product", func(v int) { VMULPS(reg.Z2, rows[v], rows[v]) })
-	DECQ(reg.RCX)
-	JNZ(ref("product"))
-	Label("written")
-	ADDQ(operand.U32(128), c)
+}
 
-	Label("next")
-	MOVQ(field(amxPanelBytes), reg.RAX)
-	ADDQ(reg.RAX, panel)
-	ADDQ(reg.RAX, ask)
-	MOVQ(field(amxSumsStep), reg.RAX)
-	ADDQ(reg.RAX, field(amxSums))
-	DECQ(field(amxPanels))
-	JNZ(ref("panel"))
-	encoded("TILERELEASE", 0xc4, 0xe2, 0x78, 0x49, 0xc0)
+// amxConvert emits what rounds a row of A: 32 floats become the line of a tile, and
+// lines of following tiles are apart. VCVTNE2PS2BF16 takes denormals for zeros, which
+// TDPBF16PS does as well.
+func amxConvert() {
+	TEXT("amxRow", attr.NOSPLIT, "func(dst, src *float32, lines int)")
+	Doc("amxRow rounds lines of 32 floats to bfloat16, into lines of tiles that follow one another.")
+	Pragma("noescape")
+	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("lines"), GP64())
+	Label("loop")
+	VMOVUPS(operand.Mem{Base: src}, reg.Z0)
+	VMOVUPS(operand.Mem{Base: src, Disp: 64}, reg.Z1)
+	encoded("VCVTNE2PS2BF16 Z0, Z1, Z0", 0x62, 0xf2, 0x77, 0x48, 0x72, 0xc0)
+	VMOVUPS(reg.Z0, operand.Mem{Base: dst})
+	ADDQ(operand.U32(128), src)
+	ADDQ(operand.U32(amxStepBytes/2), dst)
+	DECQ(n)
+	JNZ(ref("loop"))
 	VZEROUPPER()
 	RET()
 }

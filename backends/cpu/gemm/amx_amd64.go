@@ -4,12 +4,27 @@
 
 package gemm
 
-// amx16 computes a K block of m rows by some panels; see amxArgs.
+// amx16 sums all of K for up to that many rows by some panels; see amxArgs.
 //
 //go:noescape
 func amx16(args *byte)
 
-// amx32 computes a K block of m rows by some panels; see amxArgs.
+// amx32 sums all of K for up to that many rows by some panels; see amxArgs.
 //
 //go:noescape
 func amx32(args *byte)
+
+// amxTall adds a K block to the sums of groups of 32 rows by one panel; see amxArgs.
+//
+//go:noescape
+func amxTall(args *byte)
+
+// amxRow rounds lines of 32 floats to bfloat16, into lines of tiles that follow one another.
+//
+//go:noescape
+func amxRow(dst *float32, src *float32, lines int)
+
+// amxWrite computes c = alpha*sums + d; strides are in bytes, and the mask is of the columns of the last panel.
+//
+//go:noescape
+func amxWrite(sums *float32, sumsStep int, c *float32, ldc int, d *float32, ldd int, rows int, panels int, mask uint32, alpha float32)

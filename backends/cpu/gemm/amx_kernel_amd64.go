@@ -4,27 +4,22 @@ package gemm
 
 import "unsafe"
 
-// amxConfigs are the shapes of the tile registers for blocks of m rows, as
-// LDTILECFG reads them: palette 1, bytes of a row at 16, rows at 48.
-var amxConfigs = func() (all [amxRows + 1][64]byte) {
-	for m := range all {
-		c := &all[m]
-		c[0] = 1
-		rows := [8]int{min(m, 16), min(m, 16), m - 16, m - 16, min(m, 16), m - 16, 16, 16}
-		for t, n := range rows {
-			if n > 0 {
-				c[16+2*t], c[48+t] = 64, byte(n)
-			}
-		}
-	}
-	return all
-}()
+func amxTallKernel(x *amxArgs) { amxTall((*byte)(unsafe.Pointer(x))) }
 
-func amxKernel(x *amxArgs) {
-	x.config = &amxConfigs[x.m]
-	if x.m > amxHalf {
+// amxRestKernel is for m rows.
+func amxRestKernel(x *amxArgs, m int) {
+	if m > amxHalf {
 		amx32((*byte)(unsafe.Pointer(x)))
 	} else {
 		amx16((*byte)(unsafe.Pointer(x)))
 	}
+}
+
+func amxWriteKernel(sums *float32, sumsStep int, c *float32, ldc int, d *float32, ldd, rows, panels int, mask uint32, alpha float32) {
+	amxWrite(sums, sumsStep, c, ldc, d, ldd, rows, panels, mask, alpha)
+}
+
+// amxConvert rounds a row to lines of tiles.
+func amxConvert(dst, src []float32) {
+	amxRow(unsafe.SliceData(dst), unsafe.SliceData(src), len(src)/amxLine)
 }

@@ -2,4 +2,14 @@
 
 package gemm
 
-func amxKernel(*amxArgs) { panic("gemm: no tile registers") }
+// Where there are no tile registers, nothing asks for them.
+
+func amxTallKernel(*amxArgs) { panic("gemm: no tile registers") }
+
+func amxRestKernel(*amxArgs, int) { panic("gemm: no tile registers") }
+
+func amxWriteKernel(_ *float32, _ int, _ *float32, _ int, _ *float32, _, _, _ int, _ uint32, _ float32) {
+	panic("gemm: no tile registers")
+}
+
+func amxConvert(_, _ []float32) { panic("gemm: no tile registers") }

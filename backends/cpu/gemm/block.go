@@ -17,7 +17,7 @@ type product struct {
 	act            Activation
 	alpha          float32
 	quant          *quantProduct // A and B as int8 groups; a, b and k are then unused
-	tiles          bool          // bfloat16 pairs for the tile registers
+	tiles          *tileProduct  // for the tile registers; a is then unused
 }
 
 // split is a division of C into tiles of rows x panels.
@@ -50,6 +50,9 @@ func (p *product) divide(height, workers, times int) split {
 // tile computes tile i of the split. Neighbours share their part of B.
 func (p *product) tile(ks *kernels, s *scratch, sp split, i int) {
 	r0, p0 := i%sp.mTiles*sp.rows, i/sp.mTiles*sp.panels
+	if p.tiles != nil { // their part of A
+		r0, p0 = i/sp.pTiles*sp.rows, i%sp.pTiles*sp.panels
+	}
 	rows, np := min(sp.rows, p.m-r0), min(sp.panels, panels(p.n)-p0)
 	if rows <= 0 || np <= 0 {
 		return
@@ -57,7 +60,7 @@ func (p *product) tile(ks *kernels, s *scratch, sp split, i int) {
 	t := tile{product: p, kernels: ks, scratch: s}
 	if p.quant != nil {
 		t.quantised(r0, rows, p0, np)
-	} else if p.tiles {
+	} else if p.tiles != nil {
 		t.tiled(r0, rows, p0, np)
 	} else if rows <= skinnyM {
 		t.stream(r0, rows, p0, np)

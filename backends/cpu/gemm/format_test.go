@@ -96,6 +96,7 @@ func TestFormatSizes(t *testing.T) {
 			testFormat(t, p, ws, r, f, 100, 550, 1030, SiLU, 3, true)
 		}
 		testFormat(t, p, ws, r, BF16, 260, 544, 300, None, 0, false)
+		testFormat(t, p, ws, r, BF16, 530, 301, 700, GELUErf, 1, true)
 	})
 }
 
@@ -148,6 +149,42 @@ func TestFormatSameBits(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTallSameBits: neither do they with more rows than a worker holds at a time, nor
+// does it matter whether rows of C start with a line of the cache.
+func TestTallSameBits(t *testing.T) {
+	const n, k, most = 416, 531, 600
+	r := rand.New(rand.NewPCG(35, 36))
+	a, bias, residual := random(r, most*k), random(r, n), random(r, most*n)
+	packed := pack(t, BF16, random(r, k*n), k, n, n, false)
+	eachISA(t, func(t *testing.T) {
+		for _, added := range []bool{false, true} {
+			run := func(workers, m, ldc int) []float32 {
+				p := pool.New(workers)
+				defer p.Close()
+				args := Args{M: m, N: n, K: k, A: a, Lda: k, Format: BF16, Q: packed, C: make([]float32, m*ldc), Ldc: ldc}
+				if added {
+					args.Bias, args.Residual, args.Ldr = bias, residual, n
+				}
+				Run(p, &args, NewWorkspace(workers))
+				return args.C
+			}
+			want := run(1, most, n)
+			for _, m := range []int{17, 33, 64, 100, 255, 300, most} {
+				for _, workers := range []int{1, 3, 16} {
+					for _, ldc := range []int{n, n + 3} {
+						got := run(workers, m, ldc)
+						for i := range m * n {
+							if v := got[i/n*ldc+i%n]; math.Float32bits(v) != math.Float32bits(want[i]) {
+								t.Fatalf("M=%d workers=%d ldc=%d: element %d is %v, expected %v", m, workers, ldc, i, v, want[i])
+							}
+						}
+					}
+				}
+			}
+		}
+	})
 }
 
 func TestFormatNonFinite(t *testing.T) {

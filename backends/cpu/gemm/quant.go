@@ -15,6 +15,9 @@ import (
 // slabBytes bounds the converted rows of A that are in memory at a time.
 const slabBytes = 4 << 20
 
+// convertRows rows of A are converted by one item.
+const convertRows = 16
+
 // quantKernel computes a block of m rows by one panel as kernel does, over whole
 // groups of k. a holds groups of groupABytes, rows lda bytes apart; s the scale of
 // each column of an int8 panel, and b what follows it, or a panel in int4.
@@ -59,7 +62,16 @@ func (ws *Workspace) Reserve(f Format, k int) {
 	if f == F32 {
 		return
 	}
-	if need := max(slabBytes, amxRows*f.rowBytes(k)) / 8; len(ws.slab) < need {
+	if f == BF16 && isa.Tiles() {
+		pairs := f.rowBytes(k) / 4
+		for i := range ws.scratch {
+			if s := &ws.scratch[i]; len(s.tilesA) < amxHeld(pairs)*pairs {
+				s.tilesA = make([]float32, amxHeld(pairs)*pairs)
+			}
+		}
+		return
+	}
+	if need := max(slabBytes, f.rowBytes(k)) / 8; len(ws.slab) < need {
 		ws.slab = make([]uint64, need) // for its alignment
 	}
 }
@@ -73,7 +85,6 @@ type convertJob struct {
 	rows     int
 	perItem  int
 	format   Format
-	tiles    bool // in the order of the tile registers, see amxHalf
 	quantize func(dst []byte, src []float32, zero int32)
 	scratch  []scratch
 }
@@ -82,10 +93,6 @@ type convertJob struct {
 func (j *convertJob) Do(worker, item int) {
 	for r := item * j.perItem; r < min((item+1)*j.perItem, j.rows); r++ {
 		row, dst := j.a[min(r*j.lda, len(j.a)):][:j.k], j.slab[r*j.rowBytes:][:j.rowBytes]
-		if j.tiles {
-			j.tileRow(view[uint16](j.slab), row, r, view[uint16](j.scratch[worker].packA))
-			continue
-		}
 		if j.format == BF16 {
 			halves := view[uint16](dst)
 			vec.F32ToBF16(halves[:j.k], row)
@@ -106,41 +113,24 @@ func (j *convertJob) Do(worker, item int) {
 	}
 }
 
-// tileRow stores row r as pairs of bfloat16 in the lines of its tiles.
-func (j *convertJob) tileRow(slab []uint16, row []float32, r int, scratch []uint16) {
-	const line = 2 * amxStep
-	tile := j.rowBytes/2*(r/amxHalf*amxHalf) + r%amxHalf*line
-	for len(row) > 0 {
-		n := min(len(row), len(scratch)/line*line)
-		vec.F32ToBF16(scratch[:n], row[:n])
-		padded := ceilDiv(n, line) * line
-		clear(scratch[n:padded])
-		for i := 0; i < padded; i += line {
-			*(*[line]uint16)(slab[tile:]) = *(*[line]uint16)(scratch[i:])
-			tile += amxHalf * line
-		}
-		row = row[n:]
-	}
-}
-
 // runQuant is Run for the other formats.
 func (j *denseJob) runQuant(p *pool.Pool, a *Args, ws *Workspace) {
 	ws.Reserve(a.Format, a.K)
+	if a.Format == BF16 && isa.Tiles() {
+		j.runTiles(p, a, ws)
+		return
+	}
 	slab := view[byte](ws.slab)
 	rowBytes := a.Format.rowBytes(a.K)
 	most := a.M
 	if rowBytes > 0 {
 		most = min(a.M, len(slab)/rowBytes)
 	}
-	tiles := a.Format == BF16 && isa.Tiles()
-	if tiles && most < a.M || tiles && rowBytes*ceilDiv(a.M, amxHalf)*amxHalf > len(slab) {
-		most = len(slab) / max(rowBytes, 1) / amxRows * amxRows
-	}
 	qk := currentQuantKernels()
 	for r := 0; r < a.M; r += most {
 		rows := min(most, a.M-r)
 		c := &ws.convert
-		*c = convertJob{a: a.A[min(r*a.Lda, len(a.A)):], lda: a.Lda, k: a.K, slab: slab, rowBytes: rowBytes, rows: rows, perItem: amxHalf, format: a.Format, tiles: tiles, quantize: qk.quantize, scratch: ws.scratch}
+		*c = convertJob{a: a.A[min(r*a.Lda, len(a.A)):], lda: a.Lda, k: a.K, slab: slab, rowBytes: rowBytes, rows: rows, perItem: convertRows, format: a.Format, quantize: qk.quantize, scratch: ws.scratch}
 		ws.run(p, ws.workersOf(p, rows*a.K*8), ceilDiv(rows, c.perItem), c)
 		c.a, c.slab = nil, nil
 
@@ -156,9 +146,6 @@ func (j *denseJob) runQuant(p *pool.Pool, a *Args, ws *Workspace) {
 			q.b = view[float32](a.Q)
 			j.kernels = currentBF16Kernels()
 			j.split = j.divide(j.kernels.rows, workers, 1)
-			if q.tiles = tiles; tiles {
-				j.split = j.divide(amxRows, workers, 1)
-			}
 		} else {
 			ws.quant = quantProduct{kernels: qk, byRows: qk.of(a.Format), format: a.Format, a: slab, rowBytes: rowBytes, b: a.Q}
 			q.quant = &ws.quant

@@ -40,6 +40,7 @@ type Workspace struct {
 	strided stridedJob
 	convert convertJob
 	quant   quantProduct
+	tile    tileProduct
 	slab    []uint64 // converted rows of A, see quant.go
 }
 
@@ -49,16 +50,17 @@ type scratch struct {
 	packA   []float32 // a group of rows of A
 	packB   []float32 // a block of B that arrives unpacked
 	rim     []float32 // the rim of C, whose last panel is narrower
-	sums    []float32 // of the tile registers
+	tilesA  []float32 // the rows of A that are held for them, from row held on
+	held    int
 }
 
 // NewWorkspace makes the workspace for a pool of the given number of workers.
 func NewWorkspace(workers int) *Workspace {
 	w := &Workspace{scratch: make([]scratch, workers)}
 	for i := range w.scratch {
-		const na, nb, nr = skinnyM * scratchStride, blockP * blockK * PanelWidth, amxRows * PanelWidth
-		buf := make([]float32, na+nb+2*nr)
-		w.scratch[i] = scratch{packA: buf[:na:na], packB: buf[na : na+nb : na+nb], rim: buf[na+nb : na+nb+nr], sums: buf[na+nb+nr:]}
+		const na, nb, nr = skinnyM * scratchStride, blockP * blockK * PanelWidth, maxRows * PanelWidth
+		buf := make([]float32, na+nb+nr)
+		w.scratch[i] = scratch{packA: buf[:na:na], packB: buf[na : na+nb : na+nb], rim: buf[na+nb:]}
 	}
 	return w
 }
