@@ -43,13 +43,13 @@ func TestParityCUDA(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				sets, _ := filepath.Glob(filepath.Join(dir, "inputs*.npz"))
+				sets, _ := filepath.Glob(filepath.Join(numbers(t, dir), "inputs*.npz"))
 				for _, path := range sets {
 					in, _, err := tensor.ReadNpz(path)
 					if err != nil {
 						t.Fatal(err)
 					}
-					want, _, err := tensor.ReadNpz(filepath.Join(dir, "expected"+filepath.Base(path)[len("inputs"):]))
+					want, _, err := tensor.ReadNpz(filepath.Join(filepath.Dir(path), "expected"+filepath.Base(path)[len("inputs"):]))
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -42,13 +42,13 @@ func TestExport(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				sets, _ := filepath.Glob(filepath.Join(dir, "inputs*.npz"))
+				sets, _ := filepath.Glob(filepath.Join(numbers(t, dir), "inputs*.npz"))
 				for _, set := range sets {
 					in, _, err := tensor.ReadNpz(set)
 					if err != nil {
 						t.Fatal(err)
 					}
-					want, _, err := tensor.ReadNpz(filepath.Join(dir, "expected"+filepath.Base(set)[len("inputs"):]))
+					want, _, err := tensor.ReadNpz(filepath.Join(filepath.Dir(set), "expected"+filepath.Base(set)[len("inputs"):]))
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -42,6 +42,15 @@ func fixtures(t *testing.T, f func(t *testing.T, dir string, expect map[string]i
 	}
 }
 
+// numbers is the folder where the inputs and outputs of a fixture lie: its own,
+// or that of a fixture of the same model.
+func numbers(t *testing.T, dir string) string {
+	if of := readMeta(t, dir).NumbersOf; of != "" {
+		return filepath.Join(filepath.Dir(dir), of)
+	}
+	return dir
+}
+
 // relError is ||got-want|| / ||want||.
 func relError(t *testing.T, got, want *tensor.Tensor) float64 {
 	t.Helper()
@@ -83,7 +92,7 @@ func TestParity(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				sets, _ := filepath.Glob(filepath.Join(dir, "inputs*.npz"))
+				sets, _ := filepath.Glob(filepath.Join(numbers(t, dir), "inputs*.npz"))
 				if len(sets) == 0 {
 					t.Fatal("no inputs")
 				}
@@ -92,7 +101,7 @@ func TestParity(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					want, _, err := tensor.ReadNpz(filepath.Join(dir, "expected"+filepath.Base(path)[len("inputs"):]))
+					want, _, err := tensor.ReadNpz(filepath.Join(filepath.Dir(path), "expected"+filepath.Base(path)[len("inputs"):]))
 					if err != nil {
 						t.Fatal(err)
 					}

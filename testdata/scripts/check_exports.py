@@ -29,15 +29,15 @@ def error(got, want):
     return np.linalg.norm(got.astype(np.float64) - want) / norm if norm else np.linalg.norm(got)
 
 
-def run(path: pathlib.Path, fixture: pathlib.Path) -> float:
+def run(path: pathlib.Path, numbers: pathlib.Path) -> float:
     """The worst relative error over all input sets and outputs; shapes must be equal."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 2
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names, worst = [o.name for o in session.get_outputs()], 0.0
-    for inputs in sorted(fixture.glob("inputs*.npz")):
-        expected = np.load(fixture / inputs.name.replace("inputs", "expected"))
+    for inputs in sorted(numbers.glob("inputs*.npz")):
+        expected = np.load(numbers / inputs.name.replace("inputs", "expected"))
         got = dict(zip(names, session.run(None, dict(np.load(inputs)))))
         for name in expected.files:
             if got[name].shape != expected[name].shape:
@@ -63,7 +63,8 @@ def main() -> None:
         root = a.keep or pathlib.Path(tmp)
         root.mkdir(parents=True, exist_ok=True)
         for meta in sorted(a.models.glob("*/meta.json")):
-            fixture = meta.parent
+            fixture, about = meta.parent, json.loads(meta.read_text())
+            numbers = a.models / about.get("numbers_of", fixture.name)
             if not re.search(a.only, fixture.name):
                 continue
             cells = []
@@ -73,8 +74,7 @@ def main() -> None:
                     subprocess.run([a.ssdc, "export", fixture / "model.onnx", "-o", out, "--dialect", dialect], check=True,
                                    capture_output=True, text=True)
                     onnx.checker.check_model(str(out), full_check=True)
-                    cells.append(f"{dialect} {run(out, fixture):.1e}")
-                    about = json.loads(meta.read_text())
+                    cells.append(f"{dialect} {run(out, numbers):.1e}")
                     if a.reimport and dialect not in about.get("export_untold", {}):
                         want = about["expect_fused"]
                         r = subprocess.run([a.ssdc, "explain", out, "--json"], check=True, capture_output=True, text=True)

@@ -72,11 +72,9 @@ def main() -> None:
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
             version = optimise(root / name / "model.onnx", target / "model.onnx", kind)
-            for f in sorted((root / name).glob("*.npz")):
-                shutil.copy(f, target / f.name)
             meta = json.loads((root / name / "meta.json").read_text())
             model = onnx.load(str(target / "model.onnx"))
-            meta.update(name=target.name, description=f"{meta['description']}, {WORDS[kind]}", optimiser=version,
+            meta.update(name=target.name, numbers_of=meta.get("numbers_of", name), description=f"{meta['description']}, {WORDS[kind]}", optimiser=version,
                         opset={o.domain or "ai.onnx": o.version for o in model.opset_import}, nodes=len(model.graph.node),
                         changes_after_export=meta["changes_after_export"] + [WORDS[kind]])
             for one in meta["sets"]:
