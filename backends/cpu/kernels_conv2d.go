@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu/conv2d"
@@ -127,11 +128,18 @@ func lowerConv(b *Bind, n *graph.Node) (Step, error) {
 		return nil, fmt.Errorf("x is %v, the weight %v and the result %v in %d groups", x.Shape, w.Shape, y.Shape, s.Groups)
 	}
 	s.Cin, s.Cout = s.Cin/s.Groups, s.Cout/s.Groups
-	act, err := activationOf(n.Attrs.Str("activation", ""), n.Attrs.Floats("activation_params"))
+	name, params := n.Attrs.Str("activation", ""), n.Attrs.Floats("activation_params")
+	act, err := activationOf(name, params)
 	if err != nil {
 		return nil, err
 	}
 	args := conv2d.Args{Act: act}
+	switch name {
+	case "Relu":
+		args.Act, args.Clamp, args.Hi = nil, true, float32(math.Inf(1))
+	case "Clip":
+		args.Act, args.Clamp, args.Lo, args.Hi = nil, true, paramOf(params, 0, -maxFloat32), paramOf(params, 1, maxFloat32)
+	}
 	p := b.Pool()
 	set := func() {
 		args.X, args.Y = x.F32, y.F32
@@ -174,15 +182,17 @@ func lowerConv(b *Bind, n *graph.Node) (Step, error) {
 	}, nil
 }
 
+func paramOf(params []float32, i int, def float32) float32 {
+	if i < len(params) {
+		return params[i]
+	}
+	return def
+}
+
 // activationOf is the function of that name, in place, with the parameters of
 // FusedConv; nil for none.
 func activationOf(name string, params []float32) (func(x []float32), error) {
-	param := func(i int, def float32) float32 {
-		if i < len(params) {
-			return params[i]
-		}
-		return def
-	}
+	param := func(i int, def float32) float32 { return paramOf(params, i, def) }
 	inPlace := func(f func(dst, src []float32)) func([]float32) { return func(x []float32) { f(x, x) } }
 	switch name {
 	case "":

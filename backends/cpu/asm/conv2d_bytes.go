@@ -27,7 +27,7 @@ func conv2dBytes() {
 	})
 	depthwiseBytes("depthwise3VNNI", "the three quads of a 3x3 window", true, lanes, quads)
 	depthwiseBytes("depthwiseVNNI", "any number of quads", false, lanes, quads)
-	placeRows()
+	copyRows()
 }
 
 // depthwiseBytes emits the convolution of one plane with one filter.
@@ -127,12 +127,12 @@ func depthwiseBytes(name, what string, three bool, lanesTable, quadsTable operan
 	RET()
 }
 
-// placeRows emits the copy of an image into its plane.
-func placeRows() {
-	TEXT("placeRowsAVX512", NOSPLIT, "func(dst *uint8, pitch int, src *uint8, rows, cols int, flip uint32)")
-	Doc("placeRowsAVX512 writes rows of cols bytes, dense in src and pitch apart in dst, combined with flip by exclusive or.")
+// copyRows emits the copy of rows that are apart, as those of an image and of its plane.
+func copyRows() {
+	TEXT("copyRowsAVX512", NOSPLIT, "func(dst *uint8, ldd int, src *uint8, lds int, rows, cols int, flip uint32)")
+	Doc("copyRowsAVX512 writes rows of cols bytes, ldd apart, from those lds apart, combined with flip by exclusive or.")
 	Pragma("noescape")
-	dst, pitch, src := Load(Param("dst"), GP64()), Load(Param("pitch"), GP64()), Load(Param("src"), GP64())
+	dst, ldd, src, lds := Load(Param("dst"), GP64()), Load(Param("ldd"), GP64()), Load(Param("src"), GP64()), Load(Param("lds"), GP64())
 	rows, cols := Load(Param("rows"), GP64()), Load(Param("cols"), GP64())
 	flip := ZMM()
 	VPBROADCASTD(Load(Param("flip"), GP32()), flip)
@@ -143,17 +143,18 @@ func placeRows() {
 	SHLXQ(rest, bits, bits)
 	DECQ(bits)
 	KMOVQ(bits, tail)
-	to, left := GP64(), GP64()
+	to, from, left := GP64(), GP64(), GP64()
 	Label("row")
 	MOVQ(dst, to)
+	MOVQ(src, from)
 	MOVQ(cols, left)
 	Label("wide")
 	CMPQ(left, operand.Imm(64))
 	JLT(operand.LabelRef("rest"))
 	z := ZMM()
-	VPXORD(operand.Mem{Base: src}, flip, z)
+	VPXORD(operand.Mem{Base: from}, flip, z)
 	VMOVDQU64(z, operand.Mem{Base: to})
-	ADDQ(operand.Imm(64), src)
+	ADDQ(operand.Imm(64), from)
 	ADDQ(operand.Imm(64), to)
 	SUBQ(operand.Imm(64), left)
 	JMP(operand.LabelRef("wide"))
@@ -161,12 +162,12 @@ func placeRows() {
 	TESTQ(left, left)
 	JZ(operand.LabelRef("next"))
 	part := ZMM()
-	VMOVDQU8_Z(operand.Mem{Base: src}, tail, part)
+	VMOVDQU8_Z(operand.Mem{Base: from}, tail, part)
 	VPXORD(flip, part, part)
 	VMOVDQU8(part, tail, operand.Mem{Base: to})
-	ADDQ(left, src)
 	Label("next")
-	ADDQ(pitch, dst)
+	ADDQ(ldd, dst)
+	ADDQ(lds, src)
 	DECQ(rows)
 	JNZ(operand.LabelRef("row"))
 	VZEROUPPER()

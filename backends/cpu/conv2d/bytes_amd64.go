@@ -14,7 +14,7 @@ func depthwise3VNNI(dst *uint8, ldd int, src *uint8, pitch int, offsets *int32, 
 //go:noescape
 func depthwiseVNNI(dst *uint8, ldd int, src *uint8, pitch int, offsets *int32, w *uint32, quads int, rows int, cols int, stride int, add int32, scale float32, lo float32, hi float32, zero int32)
 
-// placeRowsAVX512 writes rows of cols bytes, dense in src and pitch apart in dst, combined with flip by exclusive or.
+// copyRowsAVX512 writes rows of cols bytes, ldd apart, from those lds apart, combined with flip by exclusive or.
 //
 //go:noescape
-func placeRowsAVX512(dst *uint8, pitch int, src *uint8, rows int, cols int, flip uint32)
+func copyRowsAVX512(dst *uint8, ldd int, src *uint8, lds int, rows int, cols int, flip uint32)

@@ -272,48 +272,50 @@ next:
 	VZEROUPPER
 	RET
 
-// func placeRowsAVX512(dst *uint8, pitch int, src *uint8, rows int, cols int, flip uint32)
+// func copyRowsAVX512(dst *uint8, ldd int, src *uint8, lds int, rows int, cols int, flip uint32)
 // Requires: AVX, AVX512BW, AVX512F, BMI2
-TEXT ·placeRowsAVX512(SB), NOSPLIT, $0-44
+TEXT ·copyRowsAVX512(SB), NOSPLIT, $0-52
 	MOVQ         dst+0(FP), AX
-	MOVQ         pitch+8(FP), CX
+	MOVQ         ldd+8(FP), CX
 	MOVQ         src+16(FP), DX
-	MOVQ         rows+24(FP), BX
-	MOVQ         cols+32(FP), SI
-	MOVL         flip+40(FP), DI
-	VPBROADCASTD DI, Z0
-	MOVQ         SI, DI
-	ANDQ         $0x3f, DI
-	MOVQ         $0x00000001, R8
-	SHLXQ        DI, R8, R8
-	DECQ         R8
-	KMOVQ        R8, K1
+	MOVQ         lds+24(FP), BX
+	MOVQ         rows+32(FP), SI
+	MOVQ         cols+40(FP), DI
+	MOVL         flip+48(FP), R8
+	VPBROADCASTD R8, Z0
+	MOVQ         DI, R8
+	ANDQ         $0x3f, R8
+	MOVQ         $0x00000001, R9
+	SHLXQ        R8, R9, R9
+	DECQ         R9
+	KMOVQ        R9, K1
 
 row:
-	MOVQ AX, DI
-	MOVQ SI, R8
+	MOVQ AX, R8
+	MOVQ DX, R9
+	MOVQ DI, R10
 
 wide:
-	CMPQ      R8, $0x40
+	CMPQ      R10, $0x40
 	JLT       rest
-	VPXORD    (DX), Z0, Z1
-	VMOVDQU64 Z1, (DI)
-	ADDQ      $0x40, DX
-	ADDQ      $0x40, DI
-	SUBQ      $0x40, R8
+	VPXORD    (R9), Z0, Z1
+	VMOVDQU64 Z1, (R8)
+	ADDQ      $0x40, R9
+	ADDQ      $0x40, R8
+	SUBQ      $0x40, R10
 	JMP       wide
 
 rest:
-	TESTQ      R8, R8
+	TESTQ      R10, R10
 	JZ         next
-	VMOVDQU8.Z (DX), K1, Z1
+	VMOVDQU8.Z (R9), K1, Z1
 	VPXORD     Z0, Z1, Z1
-	VMOVDQU8   Z1, K1, (DI)
-	ADDQ       R8, DX
+	VMOVDQU8   Z1, K1, (R8)
 
 next:
 	ADDQ CX, AX
-	DECQ BX
+	ADDQ BX, DX
+	DECQ SI
 	JNZ  row
 	VZEROUPPER
 	RET

@@ -12,13 +12,17 @@ import (
 // haveQuads reports that depthwiseQuads may be used.
 func haveQuads() bool { return isa.VNNI() }
 
-// placeRows writes an image to its plane, with flip combined by exclusive or.
-func placeRows(dst []uint8, pitch int, src []uint8, rows, cols int, flip uint8) {
-	if rows == 0 || cols == 0 {
+// copyBytes copies rows of n bytes, with flip combined by exclusive or.
+func copyBytes(dst []uint8, ldd int, src []uint8, lds, rows, n int, flip uint8) {
+	if rows == 0 || n == 0 {
 		return
 	}
-	_, _ = dst[(rows-1)*pitch+cols-1], src[rows*cols-1] // the assembly checks nothing
-	placeRowsAVX512(&dst[0], pitch, &src[0], rows, cols, uint32(flip)*0x01010101)
+	_, _ = dst[(rows-1)*ldd+n-1], src[(rows-1)*lds+n-1] // the assembly checks nothing
+	if isa.Current() < isa.AVX512 {
+		copyBytesPortable(dst, ldd, src, lds, rows, n, flip)
+		return
+	}
+	copyRowsAVX512(&dst[0], ldd, &src[0], lds, rows, n, uint32(flip)*0x01010101)
 }
 
 // depthwiseQuads writes one output plane: pitch is the distance of two of its

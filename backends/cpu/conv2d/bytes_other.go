@@ -6,8 +6,8 @@ import "github.com/ssdc-go/ssdc/backends/cpu/igemm"
 
 func haveQuads() bool { return false }
 
-func placeRows(dst []uint8, pitch int, src []uint8, rows, cols int, flip uint8) {
-	panic("conv2d: no such instructions")
+func copyBytes(dst []uint8, ldd int, src []uint8, lds, rows, n int, flip uint8) {
+	copyBytesPortable(dst, ldd, src, lds, rows, n, flip)
 }
 
 func depthwiseQuads(dst, src []uint8, pitch int, offsets []int32, w []uint32, s *Shape, add int32, scale float32, o *igemm.Output) {

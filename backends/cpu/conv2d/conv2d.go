@@ -21,7 +21,6 @@ import (
 
 	"github.com/ssdc-go/ssdc/backends/cpu/gemm"
 	"github.com/ssdc-go/ssdc/backends/cpu/pool"
-	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 )
 
 // Shape describes Y[Batch, Groups*Cout, Out] = conv(X[Batch, Groups*Cin, In]).
@@ -38,6 +37,9 @@ type Args struct {
 	Bias, Residual []float32
 	// Act is applied last, in place; nil: none.
 	Act func(x []float32)
+	// Clamp: what is left is kept between Lo and Hi, as most activations ask.
+	Clamp  bool
+	Lo, Hi float32
 }
 
 // K is the number of taps of one output element.
@@ -262,9 +264,7 @@ func (c multiplyTask) Do(worker, i int) {
 		for r, groups := 0, ceilDiv(rows, height); groups > 0; groups-- {
 			m := ceilDiv(rows-r, groups) // even heights: 15 rows are 8+7
 			if k0 == 0 && c.args.Bias != nil {
-				for i, v := range c.args.Bias[ig%s.Groups*s.Cout+r0+r:][:m] {
-					vec.Fill(ws.bias[i*panelWidth:][:panelWidth], v)
-				}
+				biasRows(ws.bias, c.args.Bias[ig%s.Groups*s.Cout+r0+r:][:m])
 			}
 			for p := range panels {
 				b, j := ws.packB[p*gemm.BlockK*panelWidth:], (p0+p)*panelWidth
@@ -288,7 +288,8 @@ func (c multiplyTask) Do(worker, i int) {
 				}
 			}
 			if k0+step >= k {
-				c.finish(first+r*pixels, m, p0*panelWidth, min((p0+panels)*panelWidth, pixels))
+				j0 := p0 * panelWidth
+				c.args.finish(first+r*pixels+j0, pixels, m, min((p0+panels)*panelWidth, pixels)-j0)
 			}
 			r += m
 		}
@@ -308,22 +309,5 @@ func (c multiplyTask) edge(ws *scratch, kernel gemm.Micro, m, cols, kc int, w []
 	kernel(kc, w, ld, b, ws.rim, panelWidth, add, panelWidth, 1)
 	for i := range m {
 		copy(dst[i*pixels:][:cols], ws.rim[i*panelWidth:])
-	}
-}
-
-// finish adds the residual and applies the activation to m rows, of which the
-// first begins at element at of Y.
-func (c multiplyTask) finish(at, m, j0, j1 int) {
-	if c.args.Residual == nil && c.args.Act == nil {
-		return
-	}
-	pixels := c.s.Out[0] * c.s.Out[1]
-	for i := range m {
-		lo, hi := at+i*pixels+j0, at+i*pixels+j1
-		var residual []float32
-		if c.args.Residual != nil {
-			residual = c.args.Residual[lo:hi]
-		}
-		c.args.epilogue(c.args.Y[lo:hi], residual)
 	}
 }

@@ -90,6 +90,13 @@ func TestConv(t *testing.T) {
 					v[i] = max(v[i], -1)
 				}
 			}}
+			if trial%2 == 0 { // the same activation in its other form
+				a.Act, a.Clamp, a.Lo, a.Hi = nil, true, -1, float32(math.Inf(1))
+			}
+			if trial%4 == 0 {
+				a.Residual = nil
+				clear(residual)
+			}
 			want := make([]float64, len(a.Y))
 			for i := range want {
 				b, m, o := i/(maps*out), i/out%maps, i%out

@@ -12,6 +12,7 @@ type Depthwise struct {
 	planes planes
 	taps   []int32
 	reach  int // the largest of them
+	group  int // channels of a piece of work
 	args   Args
 	worker []planeScratch
 	task   pool.Task
@@ -31,9 +32,15 @@ func NewDepthwise(s Shape, workers int) (*Depthwise, error) {
 	d := &Depthwise{s: s, planes: newPlanes(&s), worker: make([]planeScratch, workers)}
 	d.taps = d.planes.taps(&s)
 	d.reach = farthest(d.taps)
+	// Planes are written for several channels at a time: what was just stored in
+	// pieces cannot be loaded whole.
+	d.group = 1
+	if !d.planes.direct {
+		d.group = min(max(1, planesBytes/4/max(d.planes.channel(), 1)), 16)
+	}
 	for i := range d.worker {
 		if !d.planes.direct {
-			d.worker[i].plane = make([]float32, d.planes.channel()) // zeros, as padding is
+			d.worker[i].plane = make([]float32, d.group*d.planes.channel()) // zeros, as padding is
 		}
 		d.worker[i].sum = make([]float32, s.Out[0]*d.planes.pitch)
 	}
@@ -48,21 +55,32 @@ func (d *Depthwise) Run(p *pool.Pool, a Args) {
 		return
 	}
 	d.args = a
-	p.Run(d.s.Batch*d.s.Groups, d.task)
+	p.Run(ceilDiv(d.s.Batch*d.s.Groups, d.group), d.task)
 	d.args = Args{}
 }
 
 type depthwiseTask struct{ *Depthwise }
 
-// Do computes all output channels of one input channel of one image.
+// Do computes all output channels of some input channels.
 func (d depthwiseTask) Do(worker, i int) {
 	s, ws := &d.s, &d.worker[worker]
-	in, pixels := s.In[0]*s.In[1], s.Out[0]*s.Out[1]
-	src := d.args.X[i*in : (i+1)*in]
-	if !d.planes.direct {
-		inside(&d.planes, ws.plane, src, everySecond)
-		src = ws.plane
+	in, size := s.In[0]*s.In[1], d.planes.channel()
+	first, last := i*d.group, min((i+1)*d.group, s.Batch*s.Groups)
+	for c := first; c < last && !d.planes.direct; c++ {
+		d.planes.inside(ws.plane[(c-first)*size:], d.args.X[c*in:(c+1)*in])
 	}
+	for c := first; c < last; c++ {
+		if d.planes.direct {
+			d.channel(ws, d.args.X[c*in:(c+1)*in], c)
+		} else {
+			d.channel(ws, ws.plane[(c-first)*size:(c-first+1)*size], c)
+		}
+	}
+}
+
+// channel computes the output channels of input channel i.
+func (d depthwiseTask) channel(ws *planeScratch, src []float32, i int) {
+	s, pixels := &d.s, d.s.Out[0]*d.s.Out[1]
 	pitch := d.planes.pitch
 	// Whole rows of the planes are summed, what lies between two output rows too.
 	total := (s.Out[0]-1)*pitch + s.Out[1]
@@ -83,15 +101,9 @@ func (d depthwiseTask) Do(worker, i int) {
 			sumTaps(sum[lo:hi], src[lo:], d.taps, d.reach, w, start)
 		}
 		if pitch != s.Out[1] {
-			for y := range s.Out[0] {
-				copy(d.args.Y[at+y*s.Out[1]:][:s.Out[1]], sum[y*pitch:])
-			}
+			copyFloats(d.args.Y[at:at+pixels], s.Out[1], sum, pitch, s.Out[0], s.Out[1])
 		}
-		var residual []float32
-		if d.args.Residual != nil {
-			residual = d.args.Residual[at : at+pixels]
-		}
-		d.args.epilogue(d.args.Y[at:at+pixels], residual)
+		d.args.finish(at, pixels, 1, pixels)
 	}
 }
 

@@ -83,7 +83,7 @@ func (d quantDepthwiseTask) Do(worker, i int) {
 	}
 	igemm.Dequantize(ws.image, d.args.X[i*in:(i+1)*in], d.args.Signed, zero, 1)
 	if !d.planes.direct {
-		inside(&d.planes, ws.plane, ws.image, everySecond)
+		d.planes.inside(ws.plane, ws.image)
 	}
 	pitch := d.planes.pitch
 	total := (s.Out[0]-1)*pitch + s.Out[1]
@@ -107,9 +107,7 @@ func (d quantDepthwiseTask) Do(worker, i int) {
 			o.RequantizeSums(out[lo:hi], sum, float32(d.args.Add[ch]), d.args.Scale[ch])
 		}
 		if pitch != s.Out[1] {
-			for y := range s.Out[0] {
-				copy(dst[y*s.Out[1]:][:s.Out[1]], out[y*pitch:])
-			}
+			copyBytes(dst, s.Out[1], out, pitch, s.Out[0], s.Out[1], 0)
 		}
 	}
 }

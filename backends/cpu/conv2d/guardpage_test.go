@@ -3,24 +3,70 @@
 package conv2d
 
 import (
+	"math"
 	"testing"
 
 	"github.com/ssdc-go/ssdc/internal/guardpage"
 )
 
-// TestEverySecond: all lengths, with both operands against an inaccessible page.
-func TestEverySecond(t *testing.T) {
+// TestRows: all lengths, with both operands against an inaccessible page.
+func TestRows(t *testing.T) {
 	from, to := guardpage.New(t), guardpage.New(t)
 	eachISA(t, func(t *testing.T) {
 		for n := 1; n < 100; n++ {
-			src, dst := from.Floats(2*n-1), to.Floats(n)
-			for i := range src {
-				src[i] = float32(i)
+			for _, step := range []int{1, 2} {
+				const rows = 3
+				lds, ldd := step*n+2, n+1
+				src, dst := from.Floats((rows-1)*lds+step*(n-1)+1), to.Floats((rows-1)*ldd+n)
+				for i := range src {
+					src[i] = float32(i)
+				}
+				clear(dst)
+				if step == 1 {
+					copyFloats(dst, ldd, src, lds, rows, n)
+				} else {
+					secondOfRows(dst, ldd, src, lds, rows, n)
+				}
+				for i, v := range dst {
+					want := float32(i/ldd*lds + i%ldd*step)
+					if i%ldd == n { // between two rows
+						want = 0
+					}
+					if v != want {
+						t.Fatalf("step %d, %d elements: element %d is %v, want %v", step, n, i, v, want)
+					}
+				}
 			}
-			everySecond(dst, src)
-			for i, v := range dst {
-				if v != float32(2*i) {
-					t.Fatalf("%d elements: element %d is %v", n, i, v)
+		}
+	})
+}
+
+// TestClampRows: all lengths against an inaccessible page; NaN stays NaN.
+func TestClampRows(t *testing.T) {
+	g := guardpage.New(t)
+	nan := float32(math.NaN())
+	eachISA(t, func(t *testing.T) {
+		for n := 1; n < 70; n++ {
+			const rows = 3
+			ld := n + 1
+			x := g.Floats((rows-1)*ld + n)
+			for i := range x {
+				x[i] = float32(i%9 - 4)
+				if i%7 == 0 {
+					x[i] = nan
+				}
+			}
+			clampRows(x, ld, rows, n, -2, 3)
+			for i, v := range x {
+				want := float32(i%9 - 4)
+				if i%ld < n {
+					want = min(max(want, -2), 3)
+				}
+				if i%7 == 0 {
+					want = nan
+				}
+				if v != want && !(v != v && want != want) {
+					t.Fatalf("%d elements: element %d is %v, want %v", n, i, v, want)
 				}
 			}
 		}

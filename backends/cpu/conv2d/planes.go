@@ -1,6 +1,10 @@
 package conv2d
 
-import "github.com/ssdc-go/ssdc/backends/cpu/vec"
+import (
+	"unsafe"
+
+	"github.com/ssdc-go/ssdc/backends/cpu/vec"
+)
 
 // planes says how the input of a convolution lies while it is gathered: per
 // channel one plane for each phase of the stride that some tap uses, padding
@@ -10,12 +14,13 @@ type planes struct {
 	rows, pitch int  // of one plane
 	phase       [][2]int
 	step        int    // the horizontal stride
+	lds         int    // between the rows of the image that a plane takes
 	moves       []move // what of a channel's planes comes from its image
 	edges       []span // and what is padding
 }
 
-// move is n elements of the image, step apart, to neighbours in the planes.
-type move struct{ dst, src, n int }
+// move is rows of n elements of the image, step apart, to neighbours in the planes.
+type move struct{ dst, src, rows, n int }
 
 type span struct{ at, n int }
 
@@ -78,8 +83,9 @@ func (p *planes) taps(s *Shape) []int32 {
 
 // layout finds the moves and edges of an image.
 func (p *planes) layout(s *Shape) {
-	p.step = s.Stride[1]
+	p.step, p.lds = s.Stride[1], s.Stride[0]*s.In[1]
 	for i, f := range p.phase {
+		first := len(p.moves)
 		for r := range p.rows {
 			at, y := (i*p.rows+r)*p.pitch, r*s.Stride[0]+f[0]-s.Pad[0]
 			if y < 0 || y >= s.In[0] {
@@ -99,8 +105,12 @@ func (p *planes) layout(s *Shape) {
 			if from > 0 {
 				p.edges = append(p.edges, span{at, from})
 			}
-			if to > from {
-				p.moves = append(p.moves, move{at + from, y*s.In[1] + from*p.step + shift, to - from})
+			if to == from {
+				// nothing but padding
+			} else if m := len(p.moves) - 1; m >= first { // the rows of a phase follow one another
+				p.moves[m].rows++
+			} else {
+				p.moves = append(p.moves, move{at + from, y*s.In[1] + from*p.step + shift, 1, to - from})
 			}
 			if to < p.pitch {
 				p.edges = append(p.edges, span{at + to, p.pitch - to})
@@ -122,32 +132,69 @@ func border[T float32 | uint8](p *planes, dst []T, padding T) {
 // fill writes the planes of one channel from its image.
 func (p *planes) fill(dst, src []float32) {
 	border(p, dst, 0)
-	inside(p, dst, src, everySecond)
+	p.inside(dst, src)
 }
 
-// inside writes what one channel's planes take from its image; second is
-// everySecond for T.
-func inside[T float32 | uint8](p *planes, dst, src []T, second func(dst, src []T)) {
+// inside writes what one channel's planes take from its image.
+func (p *planes) inside(dst, src []float32) {
 	for _, m := range p.moves {
-		row, line := dst[m.dst:m.dst+m.n], src[m.src:]
 		switch p.step {
 		case 1:
-			copy(row, line)
+			copyFloats(dst[m.dst:], p.pitch, src[m.src:], p.lds, m.rows, m.n)
 		case 2: // the usual stride
-			second(row, line)
+			secondOfRows(dst[m.dst:], p.pitch, src[m.src:], p.lds, m.rows, m.n)
 		default:
-			for q := range row {
-				row[q] = line[q*p.step]
+			strided(dst[m.dst:], p.pitch, src[m.src:], p.lds, m.rows, m.n, p.step)
+		}
+	}
+}
+
+// insideBytes is inside for bytes.
+func (p *planes) insideBytes(dst, src []uint8, flip uint8) {
+	for _, m := range p.moves {
+		if p.step == 1 {
+			copyBytes(dst[m.dst:], p.pitch, src[m.src:], p.lds, m.rows, m.n, flip)
+			continue
+		}
+		strided(dst[m.dst:], p.pitch, src[m.src:], p.lds, m.rows, m.n, p.step)
+		for r := range m.rows {
+			row := dst[m.dst+r*p.pitch:][:m.n]
+			for i := range row {
+				row[i] ^= flip
 			}
 		}
 	}
 }
 
-// everySecondPortable writes dst[i] = src[2*i].
-func everySecondPortable[T float32 | uint8](dst, src []T) {
-	src = src[:2*len(dst)-1]
-	for q := range dst {
-		dst[q] = src[2*q]
+// copyFloats copies rows of n elements.
+func copyFloats(dst []float32, ldd int, src []float32, lds, rows, n int) {
+	copyBytes(bytesOf(dst), 4*ldd, bytesOf(src), 4*lds, rows, 4*n, 0)
+}
+
+func bytesOf(x []float32) []uint8 {
+	return unsafe.Slice((*uint8)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
+
+func copyBytesPortable(dst []uint8, ldd int, src []uint8, lds, rows, n int, flip uint8) {
+	for r := range rows {
+		to := dst[r*ldd:][:n]
+		copy(to, src[r*lds:])
+		for i := range to {
+			if flip == 0 {
+				break
+			}
+			to[i] ^= flip
+		}
+	}
+}
+
+// strided writes rows of every step-th element.
+func strided[T float32 | uint8](dst []T, ldd int, src []T, lds, rows, n, step int) {
+	for r := range rows {
+		row, line := dst[r*ldd:][:n], src[r*lds:]
+		for q := range row {
+			row[q] = line[q*step]
+		}
 	}
 }
 
@@ -199,12 +246,39 @@ func gatherRuns(dst, src []float32, taps []int32, runs []run) {
 	}
 }
 
-// epilogue adds the residual and applies the activation.
-func (a *Args) epilogue(row, residual []float32) {
-	if residual != nil {
-		vec.Add(row, row, residual)
+// finish adds the residual to rows of n elements, ld apart from element at of Y
+// on, and applies the activation.
+func (a *Args) finish(at, ld, rows, n int) {
+	if a.Residual == nil && a.Act == nil && a.Clamp {
+		clampRows(a.Y[at:], ld, rows, n, a.Lo, a.Hi)
+		return
 	}
-	if a.Act != nil {
-		a.Act(row)
+	if a.Residual == nil && a.Act == nil {
+		return
+	}
+	for i := range rows {
+		row := a.Y[at+i*ld:][:n]
+		if a.Residual != nil {
+			vec.Add(row, row, a.Residual[at+i*ld:][:n])
+		}
+		if a.Act != nil {
+			a.Act(row)
+		}
+		if a.Clamp {
+			vec.Clamp(row, row, a.Lo, a.Hi)
+		}
+	}
+}
+
+func biasRowsPortable(dst, bias []float32) {
+	for i, v := range bias {
+		vec.Fill(dst[i*panelWidth:][:panelWidth], v)
+	}
+}
+
+func clampRowsPortable(x []float32, ldx, rows, n int, lo, hi float32) {
+	for i := range rows {
+		row := x[i*ldx:][:n]
+		vec.Clamp(row, row, lo, hi)
 	}
 }

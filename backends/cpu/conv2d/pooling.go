@@ -88,7 +88,7 @@ func (p poolingTask) Do(worker, i int) {
 	in, pixels := s.In[0]*s.In[1], s.Out[0]*s.Out[1]
 	src := p.x[i*in : (i+1)*in]
 	if !p.planes.direct {
-		inside(&p.planes, ws.plane, src, everySecond)
+		p.planes.inside(ws.plane, src)
 		src = ws.plane
 	}
 	y, pitch := p.y[i*pixels:(i+1)*pixels], p.planes.pitch

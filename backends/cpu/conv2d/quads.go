@@ -83,7 +83,7 @@ func (d quadTask) Do(worker, i int) {
 	}
 	first, last := i*d.group, min((i+1)*d.group, s.Batch*s.Groups)
 	for c := first; c < last; c++ {
-		placeRows(ws.planes[(c-first)*plane+s.Pad[0]*d.pitch+s.Pad[1]:], d.pitch, d.args.X[c*in:(c+1)*in], s.In[0], s.In[1], flip)
+		copyBytes(ws.planes[(c-first)*plane+s.Pad[0]*d.pitch+s.Pad[1]:], d.pitch, d.args.X[c*in:(c+1)*in], s.In[1], s.In[0], s.In[1], flip)
 	}
 	o := d.args.Out
 	for c := first; c < last; c++ {

@@ -147,13 +147,12 @@ type quantFill struct{ *Quantised }
 func (c quantFill) Do(_, i int) {
 	n, size := c.s.In[0]*c.s.In[1], c.planes.channel()
 	dst := c.src[i*size : (i+1)*size]
-	border(&c.planes, dst, c.args.Zero)
-	inside(&c.planes, dst, c.args.X[i*n:(i+1)*n], everySecondPortable[uint8])
+	flip := uint8(0)
 	if c.args.Signed {
-		for j := range dst {
-			dst[j] ^= 0x80
-		}
+		flip = 0x80
 	}
+	border(&c.planes, dst, c.args.Zero^flip)
+	c.planes.insideBytes(dst, c.args.X[i*n:(i+1)*n], flip)
 }
 
 type quantMultiply struct{ *Quantised }

@@ -9,7 +9,17 @@ package conv2d
 //go:noescape
 func sumTapsAVX512(dst *float32, src *float32, taps *int32, w *float32, count int, n int, start float32)
 
-// everySecondAVX512 writes dst[i] = src[2*i] for i < n and reads src[:2*n-1] alone.
+// secondOfRowsAVX512 writes rows of dst[i] = src[2*i] for i < n, ldd and lds apart, and reads src[:2*n-1] of each alone.
 //
 //go:noescape
-func everySecondAVX512(dst *float32, src *float32, n int)
+func secondOfRowsAVX512(dst *float32, ldd int, src *float32, lds int, rows int, n int)
+
+// biasRowsAVX512 writes dense rows of 32 times bias[row].
+//
+//go:noescape
+func biasRowsAVX512(dst *float32, bias *float32, rows int)
+
+// clampRowsAVX512 keeps rows of n elements, ldx apart, between lo and hi, in place; NaN stays.
+//
+//go:noescape
+func clampRowsAVX512(x *float32, ldx int, rows int, n int, lo float32, hi float32)

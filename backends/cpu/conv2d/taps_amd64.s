@@ -104,46 +104,124 @@ DATA evens<>+56(SB)/4, $0x0000001c
 DATA evens<>+60(SB)/4, $0x0000001e
 GLOBL evens<>(SB), RODATA|NOPTR, $64
 
-// func everySecondAVX512(dst *float32, src *float32, n int)
+// func secondOfRowsAVX512(dst *float32, ldd int, src *float32, lds int, rows int, n int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·everySecondAVX512(SB), NOSPLIT, $0-24
+TEXT ·secondOfRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ      dst+0(FP), AX
-	MOVQ      src+8(FP), CX
-	MOVQ      n+16(FP), DX
+	MOVQ      ldd+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      lds+24(FP), BX
+	MOVQ      rows+32(FP), SI
+	MOVQ      n+40(FP), DI
+	SHLQ      $0x02, CX
+	SHLQ      $0x02, BX
 	VMOVDQU32 evens<>+0(SB), Z0
+	LEAQ      -1(DI), R8
+	ANDQ      $0x0f, R8
+	INCQ      R8
+	LEAQ      -1(R8)(R8*1), R10
+	MOVQ      $0x00000001, R9
+	SHLXQ     R10, R9, R9
+	DECQ      R9
+	KMOVW     R9, K1
+	SHRQ      $0x10, R9
+	KMOVW     R9, K2
+	MOVQ      $0x00000001, R9
+	SHLXQ     R8, R9, R9
+	DECQ      R9
+	KMOVW     R9, K3
+
+row:
+	MOVQ AX, R8
+	MOVQ DX, R9
+	MOVQ DI, R10
 
 seconds:
-	CMPQ      DX, $0x11
-	JLT       secondsRest
-	VMOVUPS   (CX), Z1
-	VMOVUPS   64(CX), Z2
+	CMPQ      R10, $0x11
+	JLT       rest
+	VMOVUPS   (R9), Z1
+	VMOVUPS   64(R9), Z2
 	VMOVDQA32 Z0, Z3
 	VPERMI2PS Z2, Z1, Z3
-	VMOVUPS   Z3, (AX)
-	ADDQ      $0x00000080, CX
-	ADDQ      $0x40, AX
-	SUBQ      $0x10, DX
+	VMOVUPS   Z3, (R8)
+	ADDQ      $0x00000080, R9
+	ADDQ      $0x40, R8
+	SUBQ      $0x10, R10
 	JMP       seconds
 
-secondsRest:
-	TESTQ     DX, DX
-	JZ        secondsDone
-	LEAQ      -1(DX)(DX*1), SI
-	MOVQ      $0x00000001, BX
-	SHLXQ     SI, BX, BX
-	DECQ      BX
-	KMOVW     BX, K1
-	SHRQ      $0x10, BX
-	KMOVW     BX, K2
-	VMOVUPS.Z (CX), K1, Z1
-	VMOVUPS.Z 64(CX), K2, Z2
-	VPERMI2PS Z2, Z1, Z0
-	MOVQ      $0x00000001, BX
-	SHLXQ     DX, BX, BX
-	DECQ      BX
-	KMOVW     BX, K1
-	VMOVUPS   Z0, K1, (AX)
+rest:
+	VMOVUPS.Z (R9), K1, Z1
+	VMOVUPS.Z 64(R9), K2, Z2
+	VMOVDQA32 Z0, Z3
+	VPERMI2PS Z2, Z1, Z3
+	VMOVUPS   Z3, K3, (R8)
+	ADDQ      CX, AX
+	ADDQ      BX, DX
+	DECQ      SI
+	JNZ       row
+	VZEROUPPER
+	RET
 
-secondsDone:
+// func biasRowsAVX512(dst *float32, bias *float32, rows int)
+// Requires: AVX, AVX512F
+TEXT ·biasRowsAVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ bias+8(FP), CX
+	MOVQ rows+16(FP), DX
+
+row:
+	VBROADCASTSS (CX), Z0
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z0, 64(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x04, CX
+	DECQ         DX
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func clampRowsAVX512(x *float32, ldx int, rows int, n int, lo float32, hi float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·clampRowsAVX512(SB), NOSPLIT, $0-40
+	MOVQ         x+0(FP), AX
+	MOVQ         ldx+8(FP), CX
+	MOVQ         rows+16(FP), DX
+	MOVQ         n+24(FP), BX
+	VBROADCASTSS lo+32(FP), Z0
+	VBROADCASTSS hi+36(FP), Z1
+	SHLQ         $0x02, CX
+	MOVQ         BX, SI
+	ANDQ         $0x0f, SI
+	MOVQ         $0x00000001, DI
+	SHLXQ        SI, DI, DI
+	DECQ         DI
+	KMOVW        DI, K1
+
+line:
+	MOVQ AX, SI
+	MOVQ BX, DI
+
+whole:
+	CMPQ    DI, $0x10
+	JLT     rest
+	VMAXPS  (SI), Z0, Z2
+	VMINPS  Z2, Z1, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    $0x40, SI
+	SUBQ    $0x10, DI
+	JMP     whole
+
+rest:
+	TESTQ     DI, DI
+	JZ        next
+	VMOVUPS.Z (SI), K1, Z2
+	VMAXPS    Z2, Z0, Z2
+	VMINPS    Z2, Z1, Z2
+	VMOVUPS   Z2, K1, (SI)
+
+next:
+	ADDQ CX, AX
+	DECQ DX
+	JNZ  line
 	VZEROUPPER
 	RET
