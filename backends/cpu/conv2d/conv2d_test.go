@@ -232,7 +232,7 @@ func BenchmarkConv(b *testing.B) {
 		name                       string
 		cin, cout, side, k, stride int
 	}{{"stem 7x7", 3, 64, 224, 7, 2}, {"3x3 64 on 56", 64, 64, 56, 3, 1}, {"1x1 64-256 on 56", 64, 256, 56, 1, 1}, {"3x3 128 on 28", 128, 128, 28, 3, 1},
-		{"3x3 256 on 14", 256, 256, 14, 3, 1}, {"1x1 1024-256 on 14", 1024, 256, 14, 1, 1}, {"3x3 512 on 7", 512, 512, 7, 3, 1}, {"1x1 512-2048 on 7", 512, 2048, 7, 1, 1}} {
+		{"3x3 256 on 14", 256, 256, 14, 3, 1}, {"1x1 1024-256 on 14", 1024, 256, 14, 1, 1}, {"1x1 96-576 on 14", 96, 576, 14, 1, 1}, {"3x3 512 on 7", 512, 512, 7, 3, 1}, {"1x1 512-2048 on 7", 512, 2048, 7, 1, 1}} {
 		b.Run(c.name, func(b *testing.B) {
 			out := (c.side-1)/c.stride + 1
 			s := Shape{Batch: 1, Groups: 1, Cin: c.cin, Cout: c.cout, In: [2]int{c.side, c.side}, Out: [2]int{out, out}, Kernel: [2]int{c.k, c.k},
