@@ -60,7 +60,7 @@ func specialiseStep(b *graph.Builder, n *graph.Node, from view, grouped bool) (*
 }
 
 func (p *special) run(rd reader) (*fused, error) {
-	b, n, u := p.b, p.n, p.n.In[1]
+	n, u := p.n, p.n.In[1]
 	if n.Attrs.Int("complex", 0) != 0 {
 		return nil, fmt.Errorf("the states are complex")
 	}
@@ -71,6 +71,9 @@ func (p *special) run(rd reader) (*fused, error) {
 	if p.reads, err = rd.of(p.from); err != nil {
 		return nil, err
 	}
+	if len(p.reads) == 0 && p.live != nil && p.final != nil {
+		return p.unread()
+	}
 	if len(p.reads) == 0 {
 		return nil, fmt.Errorf("the new state %q is not contracted with C; expected y to read it by ReduceSum, MatMul or Einsum over N, not the old state", p.from.v.Name)
 	}
@@ -80,6 +83,28 @@ func (p *special) run(rd reader) (*fused, error) {
 			return nil, fmt.Errorf("%q and %q sum over different axes of the state", p.reads[0].out.Name, r.out.Name)
 		}
 	}
+	return p.roles()
+}
+
+// unread is for states of which only the last one is used: nothing says which
+// axis is N, so each may be.
+func (p *special) unread() (*fused, error) {
+	var why []error
+	for over := len(p.s) - 1; over >= 2; over-- {
+		p.over, p.x, p.bs = over, nil, nil
+		p.reads = []readout{{over: over}}
+		f, err := p.roles()
+		if err == nil {
+			return f, nil
+		}
+		why = append(why, err)
+	}
+	return nil, deepest(why)
+}
+
+// roles sorts the factors of the update and of the decay.
+func (p *special) roles() (*fused, error) {
+	b, n, u := p.b, p.n, p.n.In[1]
 	for _, f := range p.s.factors(b, p.s.all(u)) {
 		if f.long(p.over) {
 			p.bs = append(p.bs, f)
@@ -251,6 +276,13 @@ func (p *special) stateBack(v *graph.Value, order []int) *graph.Value {
 	return p.s.place(p.b, v, order, axes, shape)
 }
 
+func (r readout) name() string {
+	if r.out == nil {
+		return "the update"
+	}
+	return r.out.Name
+}
+
 // finish pairs the contractions and the final state with those of the new
 // operator, one for each contraction.
 func (p *special) finish(op string, yOrder, sOrder []int, make func(r readout) (y, hT *graph.Value)) (*fused, error) {
@@ -267,13 +299,15 @@ func (p *special) finish(op string, yOrder, sOrder []int, make func(r readout) (
 			return nil, p.b.Err
 		}
 		if y == nil {
-			return nil, role(3, "the factors of %q do not fit", r.out.Name)
+			return nil, role(3, "the factors of %q do not fit", r.name())
 		}
-		v := p.s.place(p.b, y, yOrder, r.axes, r.out.Type.Shape)
-		if v == nil || p.b.Err != nil {
-			return nil, role(3, "the axes of %q %s do not fit", r.out.Name, r.out.Type)
+		if r.out != nil {
+			v := p.s.place(p.b, y, yOrder, r.axes, r.out.Type.Shape)
+			if v == nil || p.b.Err != nil {
+				return nil, role(3, "the axes of %q %s do not fit", r.out.Name, r.out.Type)
+			}
+			f.old, f.new = append(f.old, r.out), append(f.new, v)
 		}
-		f.old, f.new = append(f.old, r.out), append(f.new, v)
 		if i == 0 {
 			if t := p.final; t != nil {
 				v := p.stateBack(hT, sOrder)

@@ -21,23 +21,49 @@ func unrolled(c *passes.Context, g *graph.Graph) error {
 		if !isFloat(col.Value) || col.Value.Unused() {
 			continue
 		}
-		before := len(g.Nodes)
-		b := c.Builder(g, col.Value.Def.From)
-		l, err := col.Roll(b, index)
-		if b.Err != nil {
-			return b.Err
-		}
-		if err == nil {
-			err = rolledUp(c, g, l)
-		} else if !roll.Telling(err) && (err == roll.ErrParallel || !col.Chained()) {
-			continue // values that only stand side by side
-		}
-		if err != nil {
-			g.Truncate(before)
-			c.Miss(ruleUnrolled, col.Value, 2, 4, "%v", err)
+		if _, err := trace(c, g, col, index, nil); err != nil {
+			return err
 		}
 	}
+	for _, states := range roll.Finals(g) {
+		last, before := states[len(states)-1], len(g.Nodes)
+		b := c.Builder(g, last.Def.From)
+		if col := roll.Collect(b, states); col != nil {
+			done, err := trace(c, g, col, index, last)
+			if err != nil {
+				return err
+			}
+			if done {
+				continue
+			}
+		}
+		g.Truncate(before)
+	}
 	return nil
+}
+
+// trace rolls what col collects. Where nothing collects the steps, and they are
+// only followed back from the last state, steps that differ are none.
+func trace(c *passes.Context, g *graph.Graph, col *roll.Collector, index *roll.Index, last *graph.Value) (done bool, err error) {
+	before, at := len(g.Nodes), col.Value
+	if last != nil {
+		at = last
+	}
+	b := c.Builder(g, at.Def.From)
+	l, err := col.Roll(b, index)
+	if b.Err != nil {
+		return false, b.Err
+	}
+	if err == nil {
+		err = rolledUp(c, g, l)
+	} else if last != nil || !roll.Telling(err) && (err == roll.ErrParallel || !col.Chained()) {
+		return false, nil // values that only stand side by side
+	}
+	if err != nil {
+		g.Truncate(before)
+		c.Miss(ruleUnrolled, at, 2, 4, "%v", err)
+	}
+	return err == nil, nil
 }
 
 // rolledUp puts what the Scan of a trace becomes in the place of the trace.

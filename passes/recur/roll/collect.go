@@ -14,6 +14,8 @@ type Collector struct {
 	Axis  int
 	Elems []*graph.Value // one per step, of length 1 on Axis
 	inner []*graph.Node  // the nodes that only put elements together
+
+	unread bool // nobody uses Value: see Finals
 }
 
 // Find lists the collectors of at least two elements, later ones first. One

@@ -432,7 +432,9 @@ func (a *attempt) collected(loop *Loop, rt *root, y *graph.Value) {
 		}
 		y = a.b.Op("Concat", graph.Attrs{"axis": int64(c.Axis)}, parts...)
 	}
-	loop.Old, loop.New = append(loop.Old, c.Value), append(loop.New, y)
+	if !c.unread {
+		loop.Old, loop.New = append(loop.Old, c.Value), append(loop.New, y)
+	}
 	lanes := [][]*graph.Value{rt.l.vals}
 	if rt.squeeze {
 		lanes = nil
@@ -444,7 +446,7 @@ func (a *attempt) collected(loop *Loop, rt *root, y *graph.Value) {
 	for i, l := range append(lanes, vals[a.peel:]) {
 		for t, v := range l {
 			outside := func(u graph.Use) bool { return !a.inside[u.Node] }
-			if v == nil || v.Def == nil || !a.inside[v.Def] || slices.Contains(loop.In, v) || !slices.ContainsFunc(v.Uses, outside) && !v.IsOutput() {
+			if v == nil || v.Def == nil || !a.inside[v.Def] || slices.Contains(loop.In, v) || c.unread && slices.Contains(loop.Old, v) || !slices.ContainsFunc(v.Uses, outside) && !v.IsOutput() {
 				continue
 			}
 			at := int64(t + a.peel)
