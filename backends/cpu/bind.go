@@ -305,8 +305,8 @@ func (b *binder) place() error {
 			continue
 		}
 		b.partViews(i, n)
-		for _, v := range n.Out {
-			if v == nil || b.mem[v] != nil {
+		for j, v := range n.Out {
+			if v == nil || b.mem[v] != nil || b.unwanted(n, j) {
 				continue
 			}
 			shape, _ := b.typeOf(v).Static()
@@ -321,6 +321,16 @@ func (b *binder) place() error {
 		}
 	}
 	return nil
+}
+
+// unwanted reports that output j of n need not be computed: nobody reads it, and
+// the operator allows a node to do without.
+func (b *binder) unwanted(n *graph.Node, j int) bool {
+	if _, read := b.alive[n.Out[j]]; read {
+		return false
+	}
+	row, err := b.e.ops.Of(n)
+	return err == nil && j < len(row.Out) && row.Out[j].Optional
 }
 
 // tooLarge reports whether a shape has more elements than any machine holds.
@@ -359,7 +369,7 @@ func (b *binder) overwrite() {
 
 func (b *binder) canOverwrite(i int, n *graph.Node, out *graph.Value, in int) bool {
 	src, dst := b.mem[n.In[in]], b.mem[out]
-	if src == nil || src.known != nil || src.root == dst.root || dst.root.kind != inArena ||
+	if src == nil || dst == nil || src.known != nil || src.root == dst.root || dst.root.kind != inArena ||
 		src.DType.Size() != dst.DType.Size() || !src.whole() || !dst.whole() || src.span() != dst.span() || src.root.last != i {
 		return false
 	}

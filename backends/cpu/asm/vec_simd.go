@@ -186,6 +186,41 @@ func (s *simd) fnms(acc reg.VecVirtual, a, b operand.Op) reg.VecVirtual {
 	return acc
 }
 
+// fms changes acc: acc = a*b - acc.
+func (s *simd) fms(acc reg.VecVirtual, a, b operand.Op) reg.VecVirtual {
+	if !s.dry {
+		VFMSUB231PS(b, s.inReg(a), acc)
+	}
+	return acc
+}
+
+// mulBcast is a times the number at m.
+func (s *simd) mulBcast(a reg.VecVirtual, m operand.Mem) reg.VecVirtual {
+	r := s.reg()
+	switch {
+	case s.dry:
+	case s.wide:
+		VMULPS_BCST(m, a, r)
+	default:
+		VBROADCASTSS(m, r)
+		VMULPS(a, r, r)
+	}
+	return r
+}
+
+// fmaBcast changes acc: acc += a times the number at m.
+func (s *simd) fmaBcast(acc, a reg.VecVirtual, m operand.Mem) {
+	switch {
+	case s.dry:
+	case s.wide:
+		VFMADD231PS_BCST(m, a, acc)
+	default:
+		r := s.reg()
+		VBROADCASTSS(m, r)
+		VFMADD231PS(r, a, acc)
+	}
+}
+
 // mulAdd changes p: p = p*x + c.
 func (s *simd) mulAdd(p reg.VecVirtual, x, c operand.Op) reg.VecVirtual {
 	if !s.dry {

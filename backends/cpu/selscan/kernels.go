@@ -8,17 +8,41 @@ import (
 // Field order is part of the assembly: all fields take 8 bytes. Leading
 // dimensions (ld) are in elements.
 
-// scanArgs: t steps of 16 channels with n states each.
+// rateArgs: dt = clamp(softplus?(raw + bias), lo, hi) over t rows of w.
+type rateArgs struct {
+	t, w     int
+	raw      *float32
+	ldraw    int
+	dt       *float32
+	lddt     int
+	bias     *float32   // [w]
+	softplus int        // 1: yes
+	lo, hi   [2]float32 // the first counts
+}
+
+// gateArgs: y = sum*silu(z) over t rows of w.
+type gateArgs struct {
+	t, w  int
+	sum   *float32
+	ldsum int
+	z     *float32
+	ldz   int
+	y     *float32
+	ldy   int
+}
+
+// scanArgs: t steps of groups*16 channels with n states each.
 //
 //	state[n] = exp2(rate_t*a_t[n])*state[n] + dt_t*u_t*b_t[n]
 //	y_t      = sum_n state[n]*c_t[n] + skip*u_t
 //
 // over rows of 16 lanes, b and c scalars. a is the same at every step when lda
-// is 0; a nil skip drops the last term.
+// is 0; a nil skip drops the last term. The kernel changes the arguments.
 type scanArgs struct {
-	state   *float32 // [n][16]
+	groups  int
+	state   *float32 // [groups][n][16]
 	n, t    int
-	a       *float32 // [n][16]
+	a       *float32 // [groups][n][16]
 	lda     int
 	rate    *float32
 	ldrate  int
@@ -30,7 +54,7 @@ type scanArgs struct {
 	c       *float32
 	ldc     int
 	skip    *float32
-	ahead   [4]uintptr // addresses to prefetch at each step, changed by the kernel
+	ahead   [4]uintptr // addresses to prefetch at each step
 	ldahead [4]int     // their distance from step to step, in bytes
 }
 
@@ -68,7 +92,49 @@ func rowAt(p *float32, at, n int) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(p), 4*at)), n)
 }
 
+func ratePortable(k *rateArgs) {
+	bias := rowAt(k.bias, 0, k.w)
+	for t := range k.t {
+		raw, dt := rowAt(k.raw, t*k.ldraw, k.w), rowAt(k.dt, t*k.lddt, k.w)
+		for i, x := range raw {
+			x += bias[i]
+			if k.softplus != 0 {
+				x = float32(max(float64(x), 0) + math.Log1p(math.Exp(-math.Abs(float64(x)))))
+			}
+			if x < k.lo[0] { // comparisons, so that NaN stays NaN
+				x = k.lo[0]
+			} else if x > k.hi[0] {
+				x = k.hi[0]
+			}
+			dt[i] = x
+		}
+	}
+}
+
+func gatePortable(k *gateArgs) {
+	for t := range k.t {
+		sum, z, y := rowAt(k.sum, t*k.ldsum, k.w), rowAt(k.z, t*k.ldz, k.w), rowAt(k.y, t*k.ldy, k.w)
+		for i, x := range z {
+			y[i] = float32(float64(sum[i]) * float64(x) / (1 + math.Exp(-float64(x))))
+		}
+	}
+}
+
 func scanPortable(k *scanArgs) {
+	for ; k.groups > 0; k.groups-- {
+		scanGroup(k)
+		for _, p := range []**float32{&k.a, &k.state} {
+			*p = (*float32)(unsafe.Add(unsafe.Pointer(*p), 4*k.n*lanes))
+		}
+		for _, p := range []**float32{&k.rate, &k.dt, &k.u, &k.y, &k.skip} {
+			if *p != nil {
+				*p = (*float32)(unsafe.Add(unsafe.Pointer(*p), 4*lanes))
+			}
+		}
+	}
+}
+
+func scanGroup(k *scanArgs) {
 	for t := range k.t {
 		rate, dt, u := laneAt(k.rate, t*k.ldrate), laneAt(k.dt, t*k.ld), laneAt(k.u, t*k.ld)
 		b, c := rowAt(k.b, t*k.ldb, k.n), rowAt(k.c, t*k.ldc, k.n)

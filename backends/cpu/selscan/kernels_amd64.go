@@ -22,6 +22,28 @@ func (c *call) run(k *scanArgs) {
 	}
 }
 
+func (c *call) rates(k *rateArgs) {
+	switch c.isa {
+	case isa.AVX512:
+		rateAVX512(ptr(k))
+	case isa.AVX2:
+		rateAVX2(ptr(k))
+	default:
+		ratePortable(k)
+	}
+}
+
+func (c *call) gate(k *gateArgs) {
+	switch c.isa {
+	case isa.AVX512:
+		gateAVX512(ptr(k))
+	case isa.AVX2:
+		gateAVX2(ptr(k))
+	default:
+		gatePortable(k)
+	}
+}
+
 func (c *call) step(k *stepArgs) {
 	switch c.isa {
 	case isa.AVX512:

@@ -5,10 +5,22 @@
 package selscan
 
 //go:noescape
+func rateAVX512(a *byte)
+
+//go:noescape
+func rateAVX2(a *byte)
+
+//go:noescape
 func scanAVX512(a *byte)
 
 //go:noescape
 func scanAVX2(a *byte)
+
+//go:noescape
+func gateAVX512(a *byte)
+
+//go:noescape
+func gateAVX2(a *byte)
 
 //go:noescape
 func stepAVX512(a *byte)

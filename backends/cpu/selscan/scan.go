@@ -13,7 +13,7 @@ const log2e = math.Log2E
 // scan carries w channels from d of batch row b through the length. loaded tells
 // that the worker's last task had the same channels, whose panel of A is there.
 func (c *call) scan(m []float32, b, d, w int, loaded bool) {
-	N := c.N
+	N, width := c.N, c.width
 	direct := c.L <= stepMax && c.LogDecay.Data == nil && N > 0
 	if !direct {
 		c.loadPanels(m, b, d, w, loaded)
@@ -27,20 +27,20 @@ func (c *call) scan(m []float32, b, d, w int, loaded bool) {
 	}
 	for t := 0; t < c.L; t += steps {
 		T := min(steps, c.L-t)
-		stage(u, &c.U, b, t, d, T, w)
-		c.stageDt(dt[:T*width], b, t, d, T, w)
+		c.stage(u, &c.U, b, t, d, T, w)
+		c.stageDt(dt, b, t, d, T, w)
 		if direct {
 			c.stepRows(m, b, t, d, T, w)
 		} else {
 			c.scanPanels(m, b, t, d, T, w)
 		}
+		at := c.Y.at(b, t) + d
+		if c.Z.Data != nil {
+			c.gate(&gateArgs{t: T, w: w, sum: &y[0], ldsum: width, z: &c.Z.Data[c.Z.at(b, t)+d], ldz: c.Z.StrideL, y: &c.Y.Data[at], ldy: c.Y.StrideL})
+			continue
+		}
 		for s := range T {
-			out := c.Y.Data[b*c.Y.StrideB+(t+s)*c.Y.StrideL+d:][:w]
-			if c.Z.Data != nil {
-				vec.SiLUMul(out, y[s*width:s*width+w], c.Z.Data[b*c.Z.StrideB+(t+s)*c.Z.StrideL+d:][:w])
-			} else {
-				copy(out, y[s*width:])
-			}
+			copy(c.Y.Data[at+s*c.Y.StrideL:][:w], y[s*width:])
 		}
 	}
 	if !direct && c.HT != nil {
@@ -50,47 +50,49 @@ func (c *call) scan(m []float32, b, d, w int, loaded bool) {
 	}
 }
 
+// at is the position of row t of batch row b.
+func (q *Seq) at(b, t int) int { return b*q.StrideB + t*q.StrideL }
+
 // stage copies T rows of w channels to rows of width.
-func stage(to []float32, from *Seq, b, t, d, T, w int) {
+func (c *call) stage(to []float32, from *Seq, b, t, d, T, w int) {
 	for s := range T {
-		at := b*from.StrideB + (t+s)*from.StrideL + d
-		copy(to[s*width:s*width+w], from.Data[at:at+w])
+		copy(to[s*c.width:][:w], from.Data[from.at(b, t+s)+d:])
 	}
 }
 
 // stageDt leaves dt' as rows of width.
 func (c *call) stageDt(dt []float32, b, t, d, T, w int) {
-	if c.Dt.Data == nil {
-		for i := range dt {
+	switch {
+	case c.Dt.Data == nil:
+		for i := range T * c.width {
 			dt[i] = 1
 		}
-		return
-	}
-	if c.DtBias == nil {
-		stage(dt, &c.Dt, b, t, d, T, w)
-	} else {
-		for s := range T {
-			at := b*c.Dt.StrideB + (t+s)*c.Dt.StrideL + d
-			vec.Add(dt[s*width:s*width+w], c.Dt.Data[at:at+w], c.DtBias[d:d+w])
+	case c.DtBias == nil && !c.DtSoftplus && !c.clamps():
+		c.stage(dt, &c.Dt, b, t, d, T, w)
+	default:
+		inf := float32(math.Inf(1))
+		k := rateArgs{
+			t: T, w: w, raw: &c.Dt.Data[c.Dt.at(b, t)+d], ldraw: c.Dt.StrideL, dt: &dt[0], lddt: c.width,
+			bias: &zeros[0], lo: [2]float32{-inf}, hi: [2]float32{inf},
 		}
-	}
-	if c.DtSoftplus {
-		vec.Softplus(dt, dt)
-	}
-	if c.clamps() {
-		for i, v := range dt { // comparisons, so that NaN stays NaN
-			if v < c.DtLo {
-				dt[i] = c.DtLo
-			} else if v > c.DtHi {
-				dt[i] = c.DtHi
-			}
+		if c.DtBias != nil {
+			k.bias = &c.DtBias[d]
 		}
+		if c.DtSoftplus {
+			k.softplus = 1
+		}
+		if c.clamps() {
+			k.lo[0], k.hi[0] = c.DtLo, c.DtHi
+		}
+		c.rates(&k)
 	}
 }
 
+var zeros [maxWidth]float32
+
 // loadPanels lays A*log2(e) and the initial state out as [w/16][N][16].
 func (c *call) loadPanels(m []float32, b, d, w int, loaded bool) {
-	N := c.N
+	N, width := c.N, c.width
 	a, state := m[c.a:c.a+width*N], m[c.state:c.state+width*N]
 	clear(state)
 	for j := 0; j < w; j += lanes {
@@ -114,43 +116,44 @@ func (c *call) loadPanels(m []float32, b, d, w int, loaded bool) {
 
 // scanPanels runs the lane groups over T staged steps.
 func (c *call) scanPanels(m []float32, b, t, d, T, w int) {
-	N := c.N
+	N, width := c.N, c.width
 	if N == 0 {
 		c.skipOnly(m, T)
 		return
 	}
+	k := scanArgs{
+		groups: (w + lanes - 1) / lanes, state: &m[c.state], n: N, t: T,
+		a: &m[c.a], rate: &m[c.dt], ldrate: width,
+		dt: &m[c.dt], u: &m[c.u], y: &m[c.y], ld: width,
+		b: &c.BMat.Data[c.BMat.at(b, t)], ldb: c.BMat.StrideL,
+		c: &c.CMat.Data[c.CMat.at(b, t)], ldc: c.CMat.StrideL,
+	}
+	if c.Skip != nil {
+		k.skip = &m[c.skip]
+	}
+	// The rows of the next steps lie a page apart: fetch them while these
+	// steps compute, one cache line of each operand at a time.
+	for i, q := range [4]*Seq{&c.U, &c.Dt, &c.Z, &c.Y} {
+		if q.Data == nil {
+			k.ahead[i] = uintptr(unsafe.Pointer(k.state))
+			continue
+		}
+		k.ahead[i] = uintptr(unsafe.Pointer(&q.Data[q.at(b, t)+d])) + uintptr(4*steps*q.StrideL)
+		k.ldahead[i] = 4 * q.StrideL
+	}
+	if c.LogDecay.Data == nil {
+		c.run(&k)
+		return
+	}
+	// The decays of one lane group at a time.
+	ld, logs := &c.LogDecay, m[c.logs:c.logs+T*N*lanes]
+	k.rate, k.ldrate, k.a, k.lda = &m[c.ones], 0, &logs[0], N*lanes
 	for j := 0; j < w; j += lanes {
-		k := scanArgs{
-			state: &m[c.state+j*N], n: N, t: T,
-			a: &m[c.a+j*N], rate: &m[c.dt+j], ldrate: width,
-			dt: &m[c.dt+j], u: &m[c.u+j], y: &m[c.y+j], ld: width,
-			b: &c.BMat.Data[b*c.BMat.StrideB+t*c.BMat.StrideL], ldb: c.BMat.StrideL,
-			c: &c.CMat.Data[b*c.CMat.StrideB+t*c.CMat.StrideL], ldc: c.CMat.StrideL,
-			skip: &m[c.skip+j],
+		for s := range T {
+			vec.Transpose2D(logs[s*N*lanes:], lanes, ld.Data[ld.at(b, t+s)+(d+j)*N:], N, min(lanes, w-j), N)
 		}
-		if c.Skip == nil {
-			k.skip = nil
-		}
-		if ld := &c.LogDecay; ld.Data != nil {
-			rows := min(lanes, w-j)
-			logs := m[c.logs : c.logs+T*N*lanes]
-			for s := range T {
-				vec.Transpose2D(logs[s*N*lanes:], lanes, ld.Data[b*ld.StrideB+(t+s)*ld.StrideL+(d+j)*N:], N, rows, N)
-			}
-			vec.MulS(logs, logs, log2e)
-			k.a, k.lda = &logs[0], N*lanes
-			k.rate, k.ldrate = &m[c.ones], 0
-		}
-		// The rows of the next steps lie a page apart: fetch them while these
-		// steps compute, one cache line of each operand at a time.
-		for i, q := range [4]*Seq{&c.U, &c.Dt, &c.Z, &c.Y} {
-			if q.Data == nil {
-				k.ahead[i] = uintptr(unsafe.Pointer(k.state))
-				continue
-			}
-			k.ahead[i] = uintptr(unsafe.Pointer(&q.Data[b*q.StrideB+t*q.StrideL+d+j])) + uintptr(4*steps*q.StrideL)
-			k.ldahead[i] = 4 * q.StrideL
-		}
+		vec.MulS(logs, logs, log2e)
+		k.groups, k.a = 1, &logs[0]
 		c.run(&k)
 	}
 }
@@ -160,9 +163,9 @@ func (c *call) skipOnly(m []float32, T int) {
 	y, u, skip := m[c.y:], m[c.u:], m[c.skip:]
 	for s := range T {
 		if c.Skip == nil {
-			clear(y[s*width : (s+1)*width])
+			clear(y[s*c.width:][:c.width])
 		} else {
-			vec.Mul(y[s*width:(s+1)*width], u[s*width:], skip)
+			vec.Mul(y[s*c.width:][:c.width], u[s*c.width:], skip)
 		}
 	}
 }
@@ -170,7 +173,7 @@ func (c *call) skipOnly(m []float32, T int) {
 // stepRows updates the states where they lie, [D,N], for a few steps: memory is
 // read and written once per step, which for one step is the least possible.
 func (c *call) stepRows(m []float32, b, t, d, T, w int) {
-	N := c.N
+	N, width := c.N, c.width
 	state := m[c.state : c.state+w*N]
 	at := (b*c.D + d) * N
 	if c.HT != nil {

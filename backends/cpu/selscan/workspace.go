@@ -9,9 +9,15 @@ import (
 )
 
 const (
-	lanes = 16  // channels side by side in a vector
-	width = 128 // channels of a task: rows of 512 bytes, enough for memory to stream
-	steps = 16  // steps staged at a time: three [16,128] buffers fit L1
+	lanes = 16 // channels side by side in a vector
+	steps = 16 // steps staged at a time
+
+	// A task has a multiple of minWidth channels. Wide rows stream from memory, and
+	// keep a batch row with the worker that has it in the steps before and after;
+	// those of maxWidth still fit the second level of cache, 16 states each.
+	minWidth  = 128
+	maxWidth  = 512
+	perWorker = 3 // tasks at least, before they become wider than minWidth
 )
 
 // stepMax is the longest L for which walking the states in place, lanes along
@@ -24,11 +30,15 @@ type Shape struct{ B, L, D, N int }
 // Shape gives the shape of a call.
 func (a *Args) Shape() Shape { return Shape{a.B, a.L, a.D, a.N} }
 
-// layout of one worker's memory, in float32 elements.
-type layout struct{ a, state, dt, u, y, logs, ones, skip, total int }
+// layout of one worker's memory, in float32 elements, and the channels of a task.
+type layout struct{ width, a, state, dt, u, y, logs, ones, skip, total int }
 
-func newLayout(s Shape) layout {
-	var l layout
+func newLayout(s Shape, workers int) layout {
+	l := layout{width: minWidth}
+	for w := 2 * minWidth; w <= maxWidth && w < s.D+minWidth && s.B*((s.D+w-1)/w) >= perWorker*workers; w *= 2 {
+		l.width = w
+	}
+	width := l.width
 	next := func(n int) int {
 		at := l.total
 		l.total += (n + 15) / 16 * 16
@@ -60,7 +70,7 @@ type Workspace struct {
 func NewWorkspace(workers int, shapes ...Shape) *Workspace {
 	w := &Workspace{workers: max(workers, 1)}
 	for _, s := range shapes {
-		w.size = max(w.size, newLayout(s).total)
+		w.size = max(w.size, newLayout(s, w.workers).total)
 	}
 	w.mem, w.panel = make([]float32, w.workers*w.size+16), make([]int, w.workers)
 	if off := uintptr(unsafe.Pointer(&w.mem[0])) / 4 % 16; off != 0 {
@@ -91,7 +101,7 @@ func Run(p *pool.Pool, a *Args, ws *Workspace) error {
 	if ws == nil {
 		ws = NewWorkspace(workers, a.Shape())
 	}
-	lay := newLayout(a.Shape())
+	lay := newLayout(a.Shape(), ws.workers)
 	if ws.workers < workers || ws.size < lay.total {
 		return fmt.Errorf("selscan: workspace has %d workers x %d bytes: shape %+v needs %d x %d; make it with NewWorkspace for this shape",
 			ws.workers, 4*ws.size, a.Shape(), workers, 4*lay.total)
@@ -109,7 +119,7 @@ func Run(p *pool.Pool, a *Args, ws *Workspace) error {
 		}
 		return nil
 	}
-	ws.call = call{Args: a, layout: lay, ws: ws, isa: isa.Current(), blocks: (a.D + width - 1) / width}
+	ws.call = call{Args: a, layout: lay, ws: ws, isa: isa.Current(), blocks: (a.D + lay.width - 1) / lay.width}
 	clear(ws.panel)
 	c := &ws.call
 	n := a.B * c.blocks
@@ -129,8 +139,8 @@ func (c *call) Do(worker, i int) {
 	m := c.ws.mem[worker*c.ws.size : (worker+1)*c.ws.size]
 	// The rows of a batch follow one another, so that they find what their
 	// channels need in place.
-	b, d := i%c.B, i/c.B*width
+	b, d := i%c.B, i/c.B*c.width
 	loaded := c.ws.panel[worker] == d+1
 	c.ws.panel[worker] = d + 1
-	c.scan(m, b, d, min(width, c.D-d), loaded)
+	c.scan(m, b, d, min(c.width, c.D-d), loaded)
 }
