@@ -280,9 +280,47 @@ func (a *attention) factors() {
 	}
 }
 
-// rewrite builds Attention on heads that stay packed, [B,S,H*d], when queries,
-// keys, values and result all are; else on [B,H,S,d].
+// rewrite replaces the match. Where no data enters the masks they may be
+// causality: then none is given, and none is as large as all pairs of positions.
 func (a *attention) rewrite(c *passes.Context, g *graph.Graph, order map[*graph.Node]int) {
+	if a.positional() && a.replace(c, g, order, true) == nil {
+		return
+	}
+	if err := a.replace(c, g, order, false); err != nil {
+		c.Miss(ruleAttention, a.y, 3, 4, "%v", err)
+	}
+}
+
+// positional: there are masks, and they depend on positions and lengths alone.
+func (a *attention) positional() bool {
+	stack := append([]*graph.Value{}, a.masks...)
+	if a.sees != nil {
+		stack = append(stack, a.sees)
+	}
+	if len(stack) == 0 {
+		return false
+	}
+	seen := map[*graph.Value]bool{}
+	for len(stack) > 0 {
+		v := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if v == nil || seen[v] || v.Const != nil || v.Known != nil {
+			continue
+		}
+		seen[v] = true
+		if v.Def == nil || len(v.Def.Bodies) > 0 || len(seen) > 1000 {
+			return false
+		}
+		if n := v.Def; !n.Op.Is("", "Shape") && !n.Op.Is("", "Size") {
+			stack = append(stack, n.In...)
+		}
+	}
+	return true
+}
+
+// replace builds Attention on heads that stay packed, [B,S,H*d], when queries,
+// keys, values and result all are; else on [B,H,S,d].
+func (a *attention) replace(c *passes.Context, g *graph.Graph, order map[*graph.Node]int, causal bool) error {
 	b := c.Builder(g, a.y.Def.From)
 	first := len(g.Nodes)
 	k := a.keys(b)
@@ -295,39 +333,40 @@ func (a *attention) rewrite(c *passes.Context, g *graph.Graph, order map[*graph.
 		for _, x := range []**graph.Value{&q, &k, &v} {
 			s := (*x).Type.Shape
 			if layout.Product(lead...) != s[0] {
-				return
+				return fmt.Errorf("%q has %s heads in its first axis, and the scores %v", (*x).Name, s[0], lead)
 			}
 			*x = layout.Reshape(b, *x, append(append([]graph.Dim{}, lead...), s[1], s[2]))
 		}
 	}
 	if b.Err != nil {
-		c.Miss(ruleAttention, a.y, 3, 4, "%v", b.Err)
-		return
+		return b.Err
 	}
 	h := heads{b: b, q: q, k: ungroup(k), v: ungroup(v), y: a.y, order: order, first: first}
 	if h.k.Type.Shape[1] != h.v.Type.Shape[1] { // only one of them is repeated
 		h.k, h.v = k, v
 	}
 	cl := &certify.Claim{}
-	mask := a.mask(b, cl)
-	h.pack(mask)
 	attrs := graph.Attrs{"scale": float32(a.scale)}
+	var mask *graph.Value
+	if causal {
+		attrs["is_causal"] = int64(1)
+	} else {
+		mask = a.mask(b, cl)
+	}
+	h.pack(mask)
 	if a.softcap != 0 {
 		attrs["softcap"] = float32(a.softcap)
 	}
 	outs := h.attend(attrs, mask, cl)
 	if b.Err != nil {
-		c.Miss(ruleAttention, a.y, 3, 4, "%v", b.Err)
-		return
+		return b.Err
 	}
 	cl.Old, cl.New = append([]*graph.Value{h.y}, h.old...), outs
 	a.sizes(cl, h)
 	if float64(float32(a.scale)) != a.scale || float64(float32(a.softcap)) != a.softcap {
 		cl.Tol = 1e-6 // the attributes are float32
 	}
-	if err := certify.Rewrite(c, ruleAttention, cl); err != nil {
-		c.Miss(ruleAttention, a.y, 3, 4, "%v", err)
-	}
+	return certify.Rewrite(c, ruleAttention, cl)
 }
 
 // keys undoes the transposition of the keys.
