@@ -13,6 +13,7 @@
 package ssdc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -135,7 +136,7 @@ func OptimiseWith(ctx context.Context, set *plugin.Set, path string, o Options) 
 		}
 	}
 	pc := passes.NewContext(ctx, set.Registry.Table)
-	pc.Observe, pc.Inexact = o.Observe, o.Inexact
+	pc.Observe, pc.Inexact, pc.Target = o.Observe, o.Inexact, cmp.Or(o.Target, "cpu")
 	if !o.NoOpt {
 		if err := set.Pipeline.Run(pc, src.Graph); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)

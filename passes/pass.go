@@ -76,7 +76,10 @@ type Context struct {
 	// Inexact allows rewrites that change results by more than rounding where
 	// the graph guards against underflow. Each is remarked on.
 	Inexact bool
-	pass    string
+	// Target names the backend that is compiled for, "" where that is open: a
+	// pass may leave a node that the target runs faster than its replacement.
+	Target string
+	pass   string
 }
 
 // NewContext makes a Context for one compilation.

@@ -131,7 +131,9 @@ func (a *app) optimised(ctx context.Context, b backends.Backend) conformance.Run
 			if err := conformance.Believe(table, g, in); err != nil {
 				return nil, err
 			}
-			if err := a.set.Pipeline.Run(passes.NewContext(ctx, table), g); err != nil {
+			c := passes.NewContext(ctx, table)
+			c.Target = b.Name()
+			if err := a.set.Pipeline.Run(c, g); err != nil {
 				return nil, err
 			}
 			last = g
