@@ -57,16 +57,18 @@ func (p *special) gatedAttention(h, q int) (*fused, error) {
 	attrs := graph.Attrs{"q_num_heads": H, "kv_num_heads": H, "scale": float32(1), "update_rule": "gated"}
 	out := []int{0, 1, h, q}
 	return p.finish("LinearAttention", out, []int{0, h, n, q}, func(r readout) (y, hT *graph.Value) {
-		if r.before {
-			return nil, nil
-		}
 		cs, post := p.split(r)
 		for _, f := range cs {
 			if !f.within(0, 1, h, n) {
 				return nil, nil
 			}
 		}
-		query := flat(p.product(cs, key, true), K)
+		each := p.product(cs, key, true)
+		read := each
+		if r.before && each != nil && b.Err == nil {
+			read = p.ahead(each)
+		}
+		query := flat(read, K)
 		if query == nil || b.Err != nil {
 			return nil, nil
 		}
@@ -75,6 +77,13 @@ func (p *special) gatedAttention(h, q int) (*fused, error) {
 			return nil, nil
 		}
 		y = layout.Reshape(b, m.Out[0], []graph.Dim{p.s[0], p.s[1], graph.D(H), graph.D(V)})
+		if r.before {
+			var past *graph.Value
+			if h0 != nil {
+				past = p.state(p.n.In[2], []int{0, h, q, n})
+			}
+			y = p.delayed(y, each, past, h)
+		}
 		return p.scaled(y, post, out), m.Out[1]
 	})
 }

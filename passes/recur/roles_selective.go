@@ -64,18 +64,23 @@ func (p *special) selective(d int) (*fused, error) {
 		return nil, role(2, "the factors of the update do not fit")
 	}
 	return p.finish("ssm.SelectiveScan", seq, []int{0, d, n}, func(r readout) (y, hT *graph.Value) {
-		if r.before {
-			return nil, nil
-		}
 		cs, post := p.split(r)
 		cv := p.product(cs, tok, true)
 		if b.Err != nil || cv == nil {
 			return nil, nil
 		}
-		m := b.Node("ssm", "SelectiveScan", nil, 2, u, dt, a, bv, cv, nil, nil, nil, h0)
+		read := cv
+		if r.before {
+			read = p.ahead(cv)
+		}
+		m := b.Node("ssm", "SelectiveScan", nil, 2, u, dt, a, bv, read, nil, nil, nil, h0)
 		if m == nil || b.Err != nil {
 			return nil, nil
 		}
-		return p.scaled(m.Out[0], post, seq), m.Out[1]
+		y = m.Out[0]
+		if r.before {
+			y = p.delayed(y, cv, h0, d)
+		}
+		return p.scaled(y, post, seq), m.Out[1]
 	})
 }

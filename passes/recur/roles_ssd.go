@@ -58,7 +58,7 @@ func (p *special) ssd(h, q int) (*fused, error) {
 		}
 		read := cv
 		if r.before {
-			read = p.parts(cv, 1, -1, 0, 1)
+			read = p.ahead(cv)
 		}
 		m := b.Node("ssm", "SSD", nil, 2, xv, dt, log, bg, read, nil, nil, nil, h0)
 		if m == nil || b.Err != nil {
@@ -72,37 +72,41 @@ func (p *special) ssd(h, q int) (*fused, error) {
 	})
 }
 
-// parts is v from token i to j followed by v from token k to l; a negative end
-// is that of the sequence.
-func (p *special) parts(v *graph.Value, i, j, k, l int64) *graph.Value {
+// ahead is v with every token in the place of the one before it; what comes
+// last is not read.
+func (p *special) ahead(v *graph.Value) *graph.Value {
 	b := p.b
-	if j < 0 {
-		j = 1 << 62
-	}
-	one := b.Op("Slice", nil, v, b.Ints(i), b.Ints(j), b.Ints(1))
-	return b.Op("Concat", graph.Attrs{"axis": int64(1)}, one, b.Op("Slice", nil, v, b.Ints(k), b.Ints(l), b.Ints(1)))
+	rest := b.Op("Slice", nil, v, b.Ints(1), b.Ints(1<<62), b.Ints(1))
+	return b.Op("Concat", graph.Attrs{"axis": int64(1)}, rest, b.Op("Slice", nil, v, b.Ints(0), b.Ints(1), b.Ints(1)))
 }
 
-// delayed makes the output of steps that read the state before them: C has been
-// moved one token ahead, so y comes one too early, and the first step reads the
-// initial state.
+// delayed makes the output y[B,L,H,P], or [B,L,D], of steps that read the state
+// before them: C has been moved one token ahead, so y comes one too early, and the
+// first step reads the initial state.
 func (p *special) delayed(y, cv, h0 *graph.Value, h int) *graph.Value {
 	b := p.b
+	if b.Err != nil {
+		return nil
+	}
 	shape := slices.Clone(y.Type.Shape)
 	shape[1] = graph.D(1)
 	var first *graph.Value
 	if h0 == nil {
-		first = b.Op("Expand", nil, p.ones(4, 0), layout.Shape(b, shape, p.n.In[1]))
+		first = b.Op("Expand", nil, p.ones(len(shape), 0), layout.Shape(b, shape, p.n.In[1]))
 	} else {
-		c0 := b.Op("Slice", nil, cv, b.Ints(0), b.Ints(1), b.Ints(1)) // [B,1,H or 1,N]
-		if b.Err == nil && !c0.Type.Shape[2].Is(1) {
+		c0 := b.Op("Slice", nil, cv, b.Ints(0), b.Ints(1), b.Ints(1)) // [B,1,H or 1,N], [B,1,N]
+		if b.Err == nil && len(shape) == 4 && !c0.Type.Shape[2].Is(1) {
 			c0 = p.headOf(c0, h)
 		}
 		if c0 == nil || b.Err != nil {
 			return nil
 		}
-		column := layout.Transpose(b, c0, 0, 2, 3, 1)
-		first = layout.Transpose(b, b.Op("MatMul", nil, h0, column), 0, 3, 1, 2)
+		if len(shape) == 3 {
+			first = layout.Transpose(b, b.Op("MatMul", nil, h0, layout.Transpose(b, c0, 0, 2, 1)), 0, 2, 1)
+		} else {
+			column := layout.Transpose(b, c0, 0, 2, 3, 1)
+			first = layout.Transpose(b, b.Op("MatMul", nil, h0, column), 0, 3, 1, 2)
+		}
 	}
 	all := b.Op("Concat", graph.Attrs{"axis": int64(1)}, first, y)
 	return b.Op("Slice", nil, all, b.Ints(0), b.Ints(-1), b.Ints(1))
