@@ -125,10 +125,15 @@ func (m *maskedAttention) scores(v *graph.Value) bool {
 					x = 1 / x
 				}
 				m.scale *= x
-			} else if m.mask != nil || n.Op.Name == "Div" || n.In[k].Type.Rank() < 2 {
+			} else if n.Op.Name == "Div" || n.In[k].Type.Rank() < 2 {
 				return false
-			} else {
+			} else if m.mask == nil {
 				m.mask = n.In[k]
+			} else { // a mask and a scale per head
+				m.mask = m.c.Builder(m.g, n.From).Op("Mul", nil, m.mask, n.In[k])
+			}
+			if m.mask == nil {
+				return false
 			}
 			v = n.In[1-k]
 		case n.Op.Is("", "Trilu"):
@@ -177,17 +182,24 @@ func square(t graph.Type) bool {
 	return false
 }
 
-// sequence finds [B,L,H,n] among the layouts of an operand, the deepest first.
+// sequence finds [B,L,H,n], or [B,H,L,n], among the layouts of an operand, the
+// deepest first.
 func (m *maskedAttention) sequence(b *graph.Builder, v *graph.Value) *graph.Value {
 	s := m.s.Type.Shape
+	var turned *graph.Value
 	for _, u := range slices.Backward(layout.Chain(v)) {
 		t := u.Type.Shape
 		switch {
+		case turned == nil && len(s) == 4 && len(t) == 4 && t[0] == s[0] && t[1] == s[1] && t[2] == s[2] && s[1] != s[2]:
+			turned = u
 		case len(s) == 4 && len(t) == 4 && t[0] == s[0] && t[1] == s[2] && t[2] == s[1]:
 			return u
 		case len(s) == 3 && len(t) == 3 && t[0] == s[0] && t[1] == s[1]:
 			return layout.Reshape(b, u, []graph.Dim{t[0], t[1], graph.D(1), t[2]})
 		}
+	}
+	if turned != nil {
+		return layout.Transpose(b, turned, 0, 2, 1, 3)
 	}
 	return nil
 }
