@@ -30,6 +30,9 @@ type splitter struct {
 
 const expected = "; expected state*decay + update"
 
+// notLinear: the error is about what a step does to the state.
+func notLinear(err error) bool { return strings.HasSuffix(err.Error(), expected) }
+
 // split writes v as a linear function of the states.
 func (p *splitter) split(v *graph.Value) (linearForm, error) {
 	l := p.r.lift

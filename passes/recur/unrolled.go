@@ -55,7 +55,9 @@ func trace(c *passes.Context, g *graph.Graph, col *roll.Collector, index *roll.I
 		return false, b.Err
 	}
 	if err == nil {
-		err = rolledUp(c, g, l)
+		if err = rolledUp(c, g, l); err != nil && l.Odd != nil && !notLinear(err) {
+			err = l.Odd
+		}
 	} else if last != nil || !roll.Telling(err) && (err == roll.ErrParallel || !col.Chained()) {
 		return false, nil // values that only stand side by side
 	}

@@ -10,12 +10,13 @@ import (
 // Collector is a value that puts one element per step side by side: a Concat,
 // a Concat of Concats, a buffer that slice after slice is written into.
 type Collector struct {
-	Value *graph.Value
-	Axis  int
-	Elems []*graph.Value // one per step, of length 1 on Axis
-	inner []*graph.Node  // the nodes that only put elements together
-
-	unread bool // nobody uses Value: see Finals
+	Value  *graph.Value
+	Axis   int
+	Elems  []*graph.Value // one per step, of length 1 on Axis
+	inner  []*graph.Node  // the nodes that only put elements together
+	unread bool           // nobody uses Value: see Finals
+	// backward: the model computes the last element first.
+	backward bool
 }
 
 // Find lists the collectors of at least two elements, later ones first. One
@@ -23,7 +24,10 @@ type Collector struct {
 // linear in the graph.
 func Find(g *graph.Graph) []*Collector {
 	var found []*Collector
-	taken := map[*graph.Node]bool{}
+	taken, index := map[*graph.Node]bool{}, make(map[*graph.Node]int, len(g.Nodes))
+	for i, n := range g.Nodes {
+		index[n] = i
+	}
 	for i := len(g.Nodes) - 1; i >= 0; i-- {
 		n := g.Nodes[i]
 		if taken[n] || !n.Op.Is("", "Concat") || n.Out[0].Unused() {
@@ -36,6 +40,8 @@ func Find(g *graph.Graph) []*Collector {
 		for _, m := range c.inner {
 			taken[m] = true
 		}
+		first, last := c.Elems[0].Def, c.Elems[len(c.Elems)-1].Def
+		c.backward = first != nil && last != nil && index[first] > index[last]
 		found = append(found, c)
 	}
 	return found

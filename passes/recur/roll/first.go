@@ -1,6 +1,7 @@
 package roll
 
 import (
+	"fmt"
 	"hash/maphash"
 
 	"github.com/ssdc-go/ssdc/graph"
@@ -22,11 +23,35 @@ func (r *roller) odd(l *lane, steps []int, why error) error {
 	if r.ref+1 >= r.n || l.vals[r.ref+1] == nil {
 		return why
 	}
+	if err := r.almost(l); err != nil {
+		return err
+	}
 	st := r.carry(l, l.vals[0], nil) // zeros where it is nil
-	l.outer = true
+	st.why, l.outer = why, true
 	next := append(append([]*graph.Value{}, l.vals[1:]...), nil)
 	st.next = &lane{vals: next}
 	r.todo = append(r.todo, st)
+	return nil
+}
+
+// almost finds the one step that does not read what the step before left, as
+// the others do.
+func (r *roller) almost(l *lane) error {
+	if r.n < 4 {
+		return nil
+	}
+	for _, s := range r.order {
+		at, odd := 0, 0
+		for t := 1; t < r.n && odd < 2; t++ {
+			if l.vals[t] != nil && s.vals[t-1] != l.vals[t] {
+				at, odd = t, odd+1
+			}
+		}
+		if s != l && odd == 1 && s.vals[at-1] != nil {
+			r.seen = true
+			return mismatchAt(at, fmt.Sprintf("%q is read where %q, which the step before left, was expected", l.vals[at].Name, s.vals[at-1].Name))
+		}
+	}
 	return nil
 }
 

@@ -22,6 +22,7 @@ type lane struct {
 // state is a value that a step hands to the next.
 type state struct {
 	init *graph.Value // nil: zeros
+	why  error        // the first step differed: this was one way to read it
 	next *lane
 	in   *graph.Value // of the body
 }
@@ -57,14 +58,6 @@ type roller struct {
 	loose   templates                     // the same for every spelling of a product
 }
 
-// mismatch says where steps differ.
-type mismatch struct {
-	step int
-	why  string
-}
-
-func (m *mismatch) Error() string { return fmt.Sprintf("step %d differs: %s", m.step, m.why) }
-
 func (r *roller) add(l *lane) {
 	r.order = append(r.order, l)
 	r.lanes[l.vals[r.ref]] = append(r.lanes[l.vals[r.ref]], l)
@@ -97,9 +90,11 @@ func (r *roller) fold(vals []*graph.Value, zero bool) (*lane, error) {
 		return l, r.stack(l)
 	}
 	if _, ok := readOf(v); ok {
-		if err := r.read(l); err == nil || v.Def.Op.Name == "Split" {
-			return l, err
+		err := r.read(l)
+		if err != nil && v.Def.Op.Name != "Split" && r.apply(l) == nil { // of a value that differs from step to step
+			err = nil
 		}
+		return l, err
 	}
 	return l, r.apply(l)
 }
@@ -151,29 +146,24 @@ func (r *roller) carry(l *lane, init *graph.Value, next *lane) *state {
 // read folds reads of successive elements of one sequence.
 func (r *roller) read(l *lane) error {
 	ref, _ := readOf(l.vals[r.ref])
-	first, step := int64(0), int64(0)
+	at := make([]int64, r.n)
 	for t, v := range l.vals {
-		if v == nil || t == r.ref {
+		if v == nil {
 			continue
 		}
-		at, ok := readOf(v)
-		if !ok || at.src != ref.src || at.axis != ref.axis || at.keep != ref.keep {
-			return &mismatch{t, fmt.Sprintf("%q does not read %q on axis %d as the others do", v.Name, ref.src.Name, ref.axis)}
+		one, ok := readOf(v)
+		if !ok || one.src != ref.src || one.axis != ref.axis || one.keep != ref.keep {
+			return mismatchAt(t, fmt.Sprintf("%q does not read %q on axis %d as the others do", v.Name, ref.src.Name, ref.axis))
 		}
-		d := int64(t - r.ref)
-		if step == 0 {
-			if step = (at.at - ref.at) / d; step != 1 && step != -1 {
-				return &mismatch{t, fmt.Sprintf("element %d of %q is read, step %d reads element %d: not one after the other", at.at, ref.src.Name, r.ref, ref.at)}
-			}
-		}
-		if at.at != ref.at+step*d {
-			return &mismatch{t, fmt.Sprintf("element %d of %q is read where %d was expected", at.at, ref.src.Name, ref.at+step*d)}
+		at[t] = one.at
+	}
+	step, start := line(l.vals, at)
+	for t, v := range l.vals {
+		if want := start + step*int64(t); v != nil && at[t] != want {
+			return mismatchAt(t, fmt.Sprintf("element %d of %q is read where %d was expected", at[t], ref.src.Name, want))
 		}
 	}
-	if step == 0 {
-		step = 1
-	}
-	first = ref.at - step*int64(r.ref)
+	first := start
 	last := first + step*int64(r.n-1)
 	length, _ := ref.src.Type.Shape[ref.axis].Const()
 	if min(first, last) < 0 || max(first, last) >= length {
@@ -194,6 +184,24 @@ func (r *roller) read(l *lane) error {
 		}
 	}
 	return nil
+}
+
+// line is the direction, and the element of step 0, that most steps read by.
+func line(vals []*graph.Value, at []int64) (step, start int64) {
+	most := 0
+	for _, dir := range []int64{1, -1} {
+		votes := map[int64]int{}
+		for t, v := range vals {
+			if v == nil {
+				continue
+			}
+			from := at[t] - dir*int64(t)
+			if votes[from]++; votes[from] > most {
+				most, step, start = votes[from], dir, from
+			}
+		}
+	}
+	return step, start
 }
 
 // input makes q a scan input; keep gives back the axis that a scan drops.
@@ -240,7 +248,7 @@ func (r *roller) stack(l *lane) error {
 			continue
 		}
 		if v.Const == nil || v.Const.DType != ref.DType || !slices.Equal(v.Const.Shape, ref.Shape) || ref.DType.Size() == 0 {
-			return r.odd(l, []int{t}, &mismatch{t, fmt.Sprintf("%q is not a constant %s as in the other steps", v.Name, ref.TypeString())})
+			return r.odd(l, []int{t}, mismatchAt(t, fmt.Sprintf("%q is not a constant %s as in the other steps", v.Name, ref.TypeString())))
 		}
 		copy(all.Data[t*size:], v.Const.Data)
 	}
@@ -253,7 +261,7 @@ func (r *roller) apply(l *lane) error {
 	v := l.vals[r.ref]
 	n := v.Def
 	if n == nil || len(n.Bodies) > 0 {
-		return r.odd(l, nil, &mismatch{r.ref, fmt.Sprintf("%q is given from outside and not read from a sequence", v.Name)})
+		return r.odd(l, nil, mismatchAt(r.ref, fmt.Sprintf("%q is given from outside and not read from a sequence", v.Name)))
 	}
 	out := slices.Index(n.Out, v)
 	var odd []int
@@ -265,19 +273,19 @@ func (r *roller) apply(l *lane) error {
 		if s := unlike(n, w.Def, out, w); s != "" {
 			odd = append(odd, t)
 			if why == nil {
-				why = &mismatch{t, s}
+				why = mismatchAt(t, s)
 			}
 		}
 	}
 	if l.zero {
 		odd = append(odd, 0)
 		if why == nil {
-			why = &mismatch{0, fmt.Sprintf("it has zeros where other steps have %s", n.Op.Name)}
+			why = mismatchAt(0, fmt.Sprintf("it has zeros where other steps have %s", n.Op.Name))
 		}
 	}
 	if m := l.vals[max(0, r.ref-1)]; 2*len(odd) > r.n && m != nil && m.Def != nil { // the odd one out is the step that the others are compared with
 		if s := unlike(m.Def, n, slices.Index(m.Def.Out, m), v); s != "" {
-			why = &mismatch{r.ref, s}
+			why = mismatchAt(r.ref, s)
 		}
 	}
 	if len(odd) == 1 && odd[0] == 0 && !l.zero && zeros(l.vals[0]) { // what zeros were multiplied to

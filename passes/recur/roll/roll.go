@@ -29,48 +29,43 @@ type Loop struct {
 	Old, New []*graph.Value
 	In       []*graph.Value
 	Steps    int
-	early    bool // what the first step leaves is used outside
+	Odd      error // how the first step differs, when it was read as the start of a state
+	early    bool  // what the first step leaves is used outside
 }
-
-// ErrParallel says that no step depends on another.
-var ErrParallel = errors.New("no step depends on the one before")
 
 // Roll makes a Scan of the steps that c collects. Nodes are added with b. all tells what other collectors hold.
 // The error is ErrParallel, or nil errors are not worth telling: see Telling.
 func (c *Collector) Roll(b *graph.Builder, all *Index) (*Loop, error) {
-	var first error
-	for _, try := range []struct {
-		peel    int
-		reverse bool
-	}{{0, false}, {0, true}, {1, false}, {1, true}} {
-		if len(c.Elems)-try.peel < 2 {
-			continue
+	var errs []error
+	told := false
+	for _, reverse := range []bool{c.backward, !c.backward} {
+		for peel := range 2 {
+			if len(c.Elems)-peel < 2 {
+				continue
+			}
+			own := *b // what does not fit is an error of this attempt
+			before := len(b.Graph.Nodes)
+			l, err := c.roll(&own, all, peel, reverse)
+			if err == nil {
+				return l, nil
+			}
+			b.Graph.Truncate(before) // values that it used would seem to be used outside the trace
+			if err == ErrParallel {
+				return nil, err
+			}
+			errs, told = append(errs, err), told || telling(err)
 		}
-		own := *b // what does not fit is an error of this attempt
-		before := len(b.Graph.Nodes)
-		l, err := c.roll(&own, all, try.peel, try.reverse)
-		if err == nil {
-			return l, nil
-		}
-		b.Graph.Truncate(before) // values that it used would seem to be used outside the trace
-		if err == ErrParallel {
-			return nil, err
-		}
-		if first == nil || !telling(first) && telling(err) {
-			first = err
-		}
+	}
+	// The direction of the model says most; a first step that may differ, least.
+	first := errs[0]
+	if m := (*mismatch)(nil); len(errs) > 2 && errors.As(first, &m) && m.first {
+		first = errs[1]
+	}
+	if told && !telling(first) {
+		first = refused{first}
 	}
 	return nil, first
 }
-
-// refused is an error after a state was found: the steps are a recurrence.
-type refused struct{ error }
-
-func telling(err error) bool { _, ok := err.(refused); return ok }
-
-// Telling reports whether an error of Roll is about a recurrence, and not
-// about values that only stand side by side.
-func Telling(err error) bool { return telling(err) }
 
 // Index finds the collectors that hold a value.
 type Index struct{ by map[*graph.Value][]*Collector }
@@ -120,10 +115,21 @@ func (c *Collector) roll(b *graph.Builder, all *Index, peel int, reverse bool) (
 		spelled: map[*graph.Value]*graph.Value{}, again: map[*graph.Value]bool{},
 	}
 	l, err := a.run(c)
+	if m := (*mismatch)(nil); errors.As(err, &m) {
+		m.first, m.step = m.step == 0, a.step(m.step)
+	}
 	if err != nil && err != ErrParallel && a.seen {
 		err = refused{err}
 	}
 	return l, err
+}
+
+// step is the place of a step among the collected ones.
+func (a *attempt) step(t int) int {
+	if t += a.peel; a.reverse {
+		t = a.n + a.peel - 1 - t
+	}
+	return t
 }
 
 func (a *attempt) run(c *Collector) (*Loop, error) {
@@ -168,7 +174,10 @@ func (a *attempt) root(c *Collector) error {
 		st := a.todo[0]
 		a.todo = a.todo[1:]
 		if st.next, err = a.fold(st.next.vals, false); err != nil {
-			return err
+			if m := (*mismatch)(nil); st.why == nil || errors.As(err, &m) && m.step > 1 {
+				return err
+			}
+			return st.why
 		}
 	}
 	return nil
@@ -270,7 +279,10 @@ lane:
 			}
 			return true, nil
 		}
-		return false, fmt.Errorf("%q of step %d is used outside the trace, where only the collected values and the final state are known", v.Name, t)
+		if slices.ContainsFunc(a.states, func(st *state) bool { return st.in == l.body }) {
+			t-- // it is what the step before left
+		}
+		return false, fmt.Errorf("%q of step %d is used outside the trace, where only the collected values and the final state are known", v.Name, a.step(t))
 	}
 	return false, nil
 }
@@ -317,6 +329,10 @@ func (a *attempt) build(finals map[*state]*graph.Value) (*Loop, error) {
 		init, err := a.initial(st)
 		if err != nil {
 			return nil, err
+		}
+		if m := (*mismatch)(nil); loop.Odd == nil && errors.As(st.why, &m) {
+			m.step = a.step(m.step)
+			loop.Odd = m
 		}
 		set(init)
 		loop.begin(st.init)
