@@ -275,7 +275,7 @@ func (s *session) ready(p *program) error {
 		if err := memory.Check("a run with inputs of these lengths", int64(p.arenaSize)); err != nil {
 			return err
 		}
-		s.arena = tensor.AlignedBytes(p.arenaSize)
+		s.arena = memory.Large(p.arenaSize)
 	}
 	if base := unsafe.SliceData(s.arena); p.arenaBase != base {
 		for _, r := range p.arena {

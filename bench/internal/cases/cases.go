@@ -12,6 +12,7 @@ import (
 	"github.com/ssdc-go/ssdc/backends/cpu/pool"
 	"github.com/ssdc-go/ssdc/backends/cpu/selscan"
 	"github.com/ssdc-go/ssdc/backends/cpu/ssd"
+	"github.com/ssdc-go/ssdc/internal/memory"
 )
 
 // A Case is one call, on memory of its own.
@@ -33,17 +34,22 @@ func New(threads int) *Maker {
 }
 
 func (b *Maker) normals(n int) []float32 {
-	x := make([]float32, n)
+	x := floats(n)
 	for i := range x {
 		x[i] = float32(b.r.NormFloat64())
 	}
 	return x
 }
 
+// floats is memory as the activations of a session have it.
+func floats(n int) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(memory.Large(4*n)))), n)
+}
+
 // Matmul is C[m,n] = A[m,k] B[k,n] with B packed.
 func (b *Maker) Matmul(f gemm.Format, m, n, k int) Case {
 	w := b.normals(k * n)
-	a := &gemm.Args{M: m, N: n, K: k, A: b.normals(m * k), Lda: k, Format: f, C: make([]float32, m*n), Ldc: n}
+	a := &gemm.Args{M: m, N: n, K: k, A: b.normals(m * k), Lda: k, Format: f, C: floats(m*n), Ldc: n}
 	if f == gemm.F32 {
 		a.B = make([]float32, gemm.PackedSize(k, n))
 		gemm.Pack(a.B, w, k, n, n, false)
