@@ -122,3 +122,19 @@ type Cost struct {
 type StateKeeper interface {
 	KeepStates(bool)
 }
+
+// Memory is what a session's runs need, in bytes.
+type Memory struct {
+	Weights int64 `json:"weights"` // stored constants
+	State   int64 `json:"state"`   // that the session keeps, once
+	InOut   int64 `json:"in_out"`  // inputs and outputs of the last run, kept state apart
+	// Values is the most that values between the steps need at the same time, in the
+	// run that needs most, and Arena the memory that they got.
+	Values int64 `json:"values"`
+	Arena  int64 `json:"arena"`
+}
+
+// MemoryTeller is a Session that knows what it needs.
+type MemoryTeller interface {
+	Memory() Memory
+}

@@ -1,7 +1,7 @@
 """Measures ssdc and every peer that is installed, in turn, and writes docs/performance.md.
 
     python bench/mamba.py --models ~/ssdc-models --llama ~/llama.cpp          # all parts
-    python bench/mamba.py --models ~/ssdc-models --parts scan,matmul           # some of them
+    python bench/mamba.py --models ~/ssdc-models --parts scan,products          # some of them
     python bench/mamba.py --parts none                                         # only write the page again
 
 Every part keeps its numbers in bench/results/mamba.json, so that parts can be measured apart. Peers that
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 
+import products
 from svg import chart
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -55,6 +56,7 @@ class Bench:
         self.a = a
         self.work = pathlib.Path(a.work or tempfile.mkdtemp(prefix="ssdc-bench-"))
         self.work.mkdir(parents=True, exist_ok=True)
+        self.amx = "amx_bf16" in machine()
         self.ssdc, self.kernels, self.worker = self.work / "ssdc", self.work / "kernels", self.work / "worker"
 
     def build(self):
@@ -120,20 +122,11 @@ class Bench:
                 b.append(lines(out(self.ggml, self.a.threads)))
         return {"ssdc": merge(a), "ggml": merge(b) if b else {}}
 
-    def matmul(self):
+    def products(self):
         """Products, beside OpenBLAS, oneDNN and ONNX Runtime through numpy, torch and onnxruntime."""
-        peers = {}
-        for peer in ("numpy", "torch", "onnxruntime"):
-            if subprocess.run([sys.executable, "-c", f"import {peer}"], capture_output=True).returncode == 0:
-                peers[peer] = []
-        ours, peaks = [], []
-        env = dict(os.environ, OPENBLAS_NUM_THREADS=str(self.a.threads), OMP_NUM_THREADS=str(self.a.threads))
-        for _ in range(self.a.rounds):
-            ours.append(lines(out(self.kernels, "-only", "matmul", "-threads", self.a.threads, "-seconds", "0.15")))
-            peaks.append(lines(out(self.kernels, "-only", "peak", "-threads", self.a.threads))["peak"])
-            for peer in peers:
-                peers[peer].append(lines(out(sys.executable, ROOT / "bench/matmul_peer.py", peer, self.a.threads, env=env)))
-        return {"ssdc": merge(ours), "peak": {k: max(p[k] for p in peaks) for k in peaks[0]}} | {p: merge(r) for p, r in peers.items()}
+        data = products.measure(self, self.a.formats, self.a.product_threads, self.a.shapes, self.a.seconds)
+        peaks = [lines(out(self.kernels, "-only", "peak", "-threads", self.a.threads))["peak"] for _ in range(3)]
+        return data | {"peak": {k: max(p[k] for p in peaks) for k in peaks[0]}}
 
     def quality(self):
         """Logits of all formats against float32: a model with random weights, and one that was trained on bytes."""
@@ -149,20 +142,35 @@ class Bench:
         for length in self.a.lengths:
             runs = [once(self.ssdc, "run", path, "--random", "--no-verify", "--json", "--segment", SEGMENT, "--shape", f"sequence={length}", "--threads", self.a.threads)
                     for _ in range(1 if length > 16384 else self.a.rounds)]
-            result[str(length)] = {"tokens_s": length / statistics.median(s for s, _ in runs), "peak_mb": max(m for _, m in runs)}
+            result[str(length)] = {"tokens_s": length / statistics.median(r["seconds"] for r in runs), "peak_mb": max(r["peak_mb"] for r in runs)}
             say(length, result[str(length)])
         return result
 
     def attention(self):
         """The same curve for a transformer of that size, whose cost per token grows with the length."""
+        result = {}
+        for length in [l for l in self.a.lengths if l <= LONGEST_ATTENTION]:
+            r = once(self.ssdc, "run", self.pythia_last(), "--random", "--no-verify", "--json", "--shape", PYTHIA_SHAPE.format(length, length), "--threads", self.a.threads)
+            # The longest take minutes, in which others want the processors too: theirs is the time that the threads had.
+            seconds = r["cpu_seconds"] / self.a.threads if length > 8192 else r["seconds"]
+            result[str(length)] = {"tokens_s": length / seconds, "peak_mb": r["peak_mb"]}
+            say(length, result[str(length)])
+        return result
+
+    def pythia_last(self):
         path = self.work / "pythia.last.f32.ssda"
         if not path.exists():
             out(self.ssdc, "compile", self.a.models / "pythia_160m" / "model.onnx", "-o", path, "--logits", "last")
+        return path
+
+    def memory(self):
+        """Peak memory of a process that runs a prompt once, and what of it the model needs."""
         result = {}
-        for length in [l for l in self.a.lengths if l <= LONGEST_ATTENTION]:
-            seconds, peak = once(self.ssdc, "run", path, "--random", "--no-verify", "--json", "--shape", f"batch=1,sequence={length},past=0,total={length}", "--threads", self.a.threads)
-            result[str(length)] = {"tokens_s": length / seconds, "peak_mb": peak}
-            say(length, result[str(length)])
+        for name, path, shape in (("mamba2-130m", self.artifact("prefill", "f32"), "sequence={}"), ("Pythia-160m", self.pythia_last(), PYTHIA_SHAPE)):
+            for length in (512, 2048):
+                r = once(self.ssdc, "run", path, "--random", "--no-verify", "--json", "--shape", shape.format(length, length), "--threads", self.a.threads)
+                result[f"{name}, {length:,} tokens"] = r["memory"] | {"peak": r["peak_mb"] * 2**20}
+                say(name, length, result[f"{name}, {length:,} tokens"])
         return result
 
     def batch(self):
@@ -180,15 +188,18 @@ class Bench:
 
 
 SEGMENT = 2048
-LONGEST_ATTENTION = 8192
+LONGEST_ATTENTION = 32768
+PYTHIA_SHAPE = "batch=1,sequence={},past=0,total={}"
 BATCHES = (1, 2, 4, 8, 16)
 
 
-def once(*cmd) -> tuple[float, float]:
-    """Seconds of the run, and peak memory of the process in MiB, weights included."""
-    code = ("import resource,subprocess,sys;o=subprocess.run(sys.argv[1:],check=True,capture_output=True,text=True).stdout;"
-            "import json;print(json.dumps([json.loads(o)['seconds'],resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024]))")
-    return tuple(json.loads(out(sys.executable, "-c", code, *cmd)))
+def once(*cmd) -> dict:
+    """A process that runs a model once: seconds of the run, those of the process on all processors, its peak memory in MiB, weights
+    included, and what the model needs of it in bytes."""
+    code = ("import resource,subprocess,sys,json;o=json.loads(subprocess.run(sys.argv[1:],check=True,capture_output=True,text=True).stdout);"
+            "u=resource.getrusage(resource.RUSAGE_CHILDREN);"
+            "print(json.dumps({'seconds':o['seconds'],'cpu_seconds':u.ru_utime+u.ru_stime,'peak_mb':u.ru_maxrss/1024,'memory':o['memory']}))")
+    return json.loads(out(sys.executable, "-c", code, *cmd, timeout=3600))
 
 
 def main():
@@ -196,11 +207,14 @@ def main():
     p.add_argument("--models", type=pathlib.Path, help="folder of make_fixtures.py --full")
     p.add_argument("--llama", type=pathlib.Path, help="llama.cpp, built in its folder build")
     p.add_argument("--gguf", type=pathlib.Path, help="folder of mamba2.{f32,bf16,f16,Q8_0,Q4_0,Q4_K_M}.gguf of the 130m shape")
-    p.add_argument("--parts", default="quality,models,batch,pythia,scan,matmul,curve,attention")
+    p.add_argument("--parts", default="quality,models,batch,pythia,scan,products,memory,curve,attention")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--formats", type=lambda s: s.split(","), default=list(FORMATS), help="weights of the part models; the others keep their numbers")
-    p.add_argument("--lengths", type=lambda s: [int(x) for x in s.split(",")], default=[512, 2048, 8192, 32768, 131072])
+    p.add_argument("--formats", type=lambda s: s.split(","), default=list(FORMATS), help="weights of models and products; the others keep their numbers")
+    p.add_argument("--shapes", type=lambda s: s.split(","), default=products.SHAPES, help="of products; the others keep their numbers")
+    p.add_argument("--product-threads", type=lambda s: [int(x) for x in s.split(",")], default=[1, 2], help="threads of products")
+    p.add_argument("--seconds", type=float, default=6, help="for a product and its peers")
+    p.add_argument("--lengths", type=lambda s: [int(x) for x in s.split(",")], default=[512, 2048, 8192, 16384, 32768, 131072])
     p.add_argument("--work", help="folder for programs and artifacts, kept")
     a = p.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -213,7 +227,7 @@ def main():
         before = os.getloadavg()[0]
         data = getattr(b, part)()
         rounds = a.rounds
-        if part in ("models", "batch", "pythia", "curve", "attention", "quality"):
+        if part in ("models", "batch", "pythia", "curve", "attention", "quality", "products", "memory"):
             rounds = max(rounds, results.get(part, {}).get("rounds", 0))  # of those measured now and before
             data = results.get(part, {}).get("data", {}) | data
         r = {"data": data, "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"), "threads": a.threads,

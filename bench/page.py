@@ -90,35 +90,41 @@ def scan(p):
             table(["kernel", "ssdc", "best", "ggml", "best", "times faster"], rows) + note(p))
 
 
-def matmul(p):
+PEERS = {"numpy": "OpenBLAS (numpy)", "torch": "oneDNN (torch)", "onnxruntime": "ONNX Runtime"}
+
+
+def flops(shape):
+    m, n, k = map(int, shape.split("x"))
+    return 2 * m * n * k
+
+
+def products(p):
     d, peak = p["data"], p["data"]["peak"]
-    peers = [k for k in d if k not in ("ssdc", "peak")]
-    label = {"numpy": "OpenBLAS (numpy)", "torch": "oneDNN (torch)", "onnxruntime": "ONNX Runtime"}
-
-    def rate(case, t):
-        m, n, k = map(int, case.split()[-1].split("x"))
-        return 2 * m * n * k / t / 1e9
-
-    text = ("\n## Products\n\nGFLOP/s of C[M,N] = A[M,K] B[K,N], weights packed beforehand where a library can. "
-            f"Peak on registers: {peak['f32'] / 1e9:.0f} GFLOP/s in f32, {peak['bf16'] / 1e9:.0f} in bf16, {peak['int8'] / 1e9:.0f} GOP/s in int8; {peak['read'] / 1e9:.1f} GB/s read from memory.\n\n")
-    rows = []
-    for case, v in d["ssdc"].items():
-        if not case.startswith("matmul f32"):
-            continue
-        mine = rate(case, v["median"])
-        others = [rate(case, d[q][case]["median"]) if case in d[q] else None for q in peers]
-        best = max([o for o in others if o], default=None)
-        rows.append([case.split()[-1], f"{mine:.0f}"] + [f"{o:.0f}" if o else "-" for o in others] + [ratio(mine, best) if best else "-", f"{100 * mine * 1e9 / peak['f32']:.0f}%"])
-    text += table(["f32, M x N x K", "ssdc"] + [label[q] for q in peers] + ["of the best peer", "of peak"], rows)
-    rows = []
-    for case in d["ssdc"]:
-        if not case.startswith("matmul bf16"):
-            continue
-        size = case.split()[-1]
-        get = lambda f: f"{rate(case, d['ssdc'][f'matmul {f} {size}']['median']):.0f}"
-        torch = d.get("torch", {}).get(case)
-        rows.append([size, get("bf16"), f"{rate(case, torch['median']):.0f}" if torch else "-", get("int8"), get("int4")])
-    text += "\n" + table(["M x N x K", "bf16: ssdc", "oneDNN (torch)", "int8: ssdc", "int4: ssdc"], rows)
+    cases = {tuple(k.split()): v for k, v in d.items() if k != "peak"}
+    of = lambda x: f"{100 * x['share']:.0f}% ({100 * x['quartile']:.0f}-{100 * x['upper']:.0f})"
+    text = ("\n## Products\n\nGFLOP/s of C[M,N] = A[M,K] B[K,N], weights packed beforehand where a library can. In every round each side has a turn of a few milliseconds while the others "
+            "are stopped; the ratio to a peer is the median of the rounds' ratios, and the best peer is the one with the lowest. The share of the peak is measured in turns of 2 ms of the product and of "
+            "multiply-adds on registers, on the same threads of one process: median, and between which numbers half of the rounds lie. "
+            f"At their best, the registers reached {peak['f32'] / 1e9:.0f} GFLOP/s in f32, {peak['bf16'] / 1e9:.0f} in bf16 and {peak['int8'] / 1e9:.0f} GOP/s in int8, and memory was read with {peak['read'] / 1e9:.1f} GB/s, with {p['threads']} threads.\n")
+    threads = sorted({t for t, _, _ in cases})
+    for t in threads:
+        rows = []
+        for (n, fmt, shape), v in cases.items():
+            if (n, fmt) == (t, "f32"):
+                rate = lambda side: f"{flops(shape) / v['s'][side] / 1e9:.0f}" if side in v.get("s", {}) else "-"
+                mine = rate("ssdc") if "s" in v else f"{v['peak']['rate'] / 1e9:.0f}"
+                rows.append([shape, mine] + [rate(q) for q in PEERS] + [f"{min(v['ratio'].values()):.2f}" if v.get("ratio") else "-", of(v["peak"])])
+        text += "\n" + table([f"f32, {t} thread{'s' if t != '1' else ''}, M x N x K", "ssdc"] + list(PEERS.values()) + ["of the best peer", "of peak"], rows)
+    for t in threads:
+        rows = []
+        for (n, fmt, shape), v in cases.items():
+            if (n, fmt) == (t, "bf16"):
+                rate = lambda side: f"{flops(shape) / v['s'][side] / 1e9:.0f}" if side in v.get("s", {}) else "-"
+                other = lambda f: f"{cases[t, f, shape]['peak']['rate'] / 1e9:.0f}" if (t, f, shape) in cases else "-"
+                rows.append([shape, rate("ssdc"), rate("torch"), f"{v['ratio']['torch']:.2f}" if v.get("ratio") else "-", of(v["peak"]), of(v["dot"]) if "dot" in v else "-", other("int8"), other("int4")])
+        text += "\n" + table([f"{t} thread{'s' if t != '1' else ''}, M x N x K", "bf16: ssdc", PEERS["torch"], "of that", "of peak", "with VDPBF16PS, of its peak", "int8: ssdc", "int4: ssdc"], rows)
+    text += ("\noneDNN was given both operands in bfloat16 and returns bfloat16; ssdc takes and returns float32, which it rounds on the way: 2048x3352x768 writes 27 MB where oneDNN writes 14. "
+             "With tile registers the peak is theirs, and the next column is what the same products reach without them (`SSDC_ISA=avx512`).\n")
     return text + note(p)
 
 
@@ -132,10 +138,22 @@ def curve(p):
 def attention(p):
     rows = [[f"{int(l):,}", f"{r['tokens_s']:.0f}", f"{r['peak_mb']:.0f}"] for l, r in sorted(p["data"].items(), key=lambda x: int(x[0]))]
     return ("\n## Length: attention\n\nThe same for Pythia-160m in ssdc, whole prompts with an empty cache before them: every token looks at all before it, and the cache grows. "
-            "In the plots beside Mamba-2.\n\n" + table(["tokens", "tokens/s", "peak MiB"], rows) + note(p))
+            "In the plots beside Mamba-2. Above 8,192 tokens, where a run takes minutes, from the time that the threads had a processor.\n\n" + table(["tokens", "tokens/s", "peak MiB"], rows) + note(p))
 
 
-PARTS = [("models", models), ("batch", batch), ("pythia", pythia), ("quality", quality), ("curve", curve), ("attention", attention), ("scan", scan), ("matmul", matmul)]
+def memory(p):
+    mib = lambda b: f"{b / 2**20:.0f}"
+    rows = []
+    for name, m in p["data"].items():
+        bar = m["weights"] + m["state"] + m["in_out"] + 1.3 * m["values"]
+        rows.append([name] + [mib(m[k]) for k in ("weights", "state", "in_out", "values", "arena")] + [mib(bar), mib(m["peak"]), ratio(m["peak"], bar)])
+    return ("\n## Memory\n\nMiB of a process that runs a prompt once in float32 (`ssdc run --json`). Activations are the most that values between the steps need at the same time, "
+            "the arena is what they get; inputs and outputs include a transformer's cache. The limit is weights, state, inputs, outputs and 1.3 times the activations; the peak is that of the whole process, "
+            "program and run-time system included. Weights are mapped from the file, and of an embedding only the rows of the tokens are read.\n\n" +
+            table(["", "weights", "state", "inputs, outputs", "activations", "arena", "limit", "peak", "of the limit"], rows) + note(p))
+
+
+PARTS = [("models", models), ("batch", batch), ("pythia", pythia), ("quality", quality), ("memory", memory), ("curve", curve), ("attention", attention), ("scan", scan), ("products", products)]
 
 
 def write(root, results, chart):
@@ -151,16 +169,17 @@ def write(root, results, chart):
         of = lambda key: {name: [(l, r[key]) for l, r in points] for name, points in series.items()}
         (docs / "tokens.svg").write_text(chart("Tokens per second, f32", "prompt, tokens", "tokens/s", of("tokens_s"), lengths))
         (docs / "memory.svg").write_text(chart("Peak memory, f32", "prompt, tokens", "MiB", of("peak_mb"), lengths))
-    if "matmul" in results:
-        d = results["matmul"]["data"]
+    if "products" in results:
+        d = results["products"]["data"]
         peak = d["peak"]
         sizes = {"f32": 4, "bf16": 2, "int8": 1, "int4": 0.5625}
         series = {}
-        for case, v in d["ssdc"].items():
-            _, f, size = case.split()
-            m, n, k = map(int, size.split("x"))
-            ops = 2 * m * n * k
-            series.setdefault(f, []).append((ops / (sizes[f] * n * k + 4 * m * (n + k)), ops / v["median"] / 1e9))
+        for case, v in d.items():
+            if case == "peak" or int(case.split()[0]) != results["products"]["threads"]:
+                continue
+            _, f, shape = case.split()
+            m, n, k = map(int, shape.split("x"))
+            series.setdefault(f, []).append((flops(shape) / (sizes[f] * n * k + 4 * m * (n + k)), v["peak"]["rate"] / 1e9))
         for f in series:
             series[f].sort()
         lo, hi = min(x for s in series.values() for x, _ in s), max(x for s in series.values() for x, _ in s)

@@ -1,21 +1,25 @@
-"""Products in ssdc and in OpenBLAS, oneDNN and ONNX Runtime, which take turns of a few milliseconds: the part matmul of mamba.py.
+"""Products in ssdc and in OpenBLAS, oneDNN and ONNX Runtime, which take turns of a few milliseconds: the part products of mamba.py.
 
 The machine is shared and its clock moves, so that times of different minutes cannot be compared. Every side is a process that
 stays; only one at a time is allowed to run, so that no threads spin beside it, and in every round each has its turn. What counts
 is the ratio of ssdc to a peer within a round, the median over all rounds. The share of the peak is measured alike, within one
 process (`kernels -only share`).
 """
+
 import json
 import os
+import pathlib
 import signal
 import statistics
 import subprocess
 import sys
 import time
 
-PEERS = {"numpy": ("f32",), "torch": ("f32", "bf16"), "onnxruntime": ("f32",)}
-SHAPES = ["512x3352x768", "512x768x1536", "2048x3352x768", "2048x768x1536", "2048x2048x2048", "8x3352x768", "1x3352x768", "1x50288x768", "8x50288x768"]
-TURN_SECONDS = 0.004
+HERE = pathlib.Path(__file__).resolve().parent
+PEERS = {"f32": ("numpy", "torch", "onnxruntime"), "bf16": ("torch",)}
+FORMATS = ("f32", "bf16", "int8", "int4")
+SHAPES = ("512x3352x768", "512x768x1536", "2048x3352x768", "2048x768x1536", "2048x2048x2048", "8x3352x768", "1x3352x768", "1x50288x768", "8x50288x768")
+TURN_SECONDS = 0.004  # and one untimed call before, unless a call takes longer
 
 
 class Side:
@@ -33,44 +37,51 @@ class Side:
         self.process.send_signal(signal.SIGSTOP)
         return json.loads(line)["s"]
 
-    def close(self):
-        self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.close()
+    def end(self):
+        self.process.kill()
         self.process.wait()
 
 
-def installed():
-    return [p for p in PEERS if subprocess.run([sys.executable, "-c", f"import {p}"], capture_output=True).returncode == 0]
-
-
-def rounds(kernels, peer_program, fmt, shape, threads, seconds):
-    """All sides in turn: seconds of a call by side, and the ratios of ssdc to each peer."""
-    n = str(threads)
-    env = dict(os.environ, OPENBLAS_NUM_THREADS=n, OMP_NUM_THREADS=n, MKL_NUM_THREADS=n)
-    sides = {"ssdc": Side([kernels, "-serve", "-threads", n], env)}
-    sides |= {p: Side([sys.executable, peer_program, p, n], env) for p in installed() if fmt in PEERS[p]}
+def contest(sides, fmt, shape, seconds):
+    """All sides in turn: seconds of a call by side, and the ratio of each peer's to ssdc's within a round."""
     for s in sides.values():
-        s.turn(fmt, shape)
+        s.turn(fmt, shape)  # makes the operands
     times, start = {name: [] for name in sides}, time.monotonic()
     while len(times["ssdc"]) < 5 or time.monotonic() - start < seconds:
-        order = list(sides) if len(times["ssdc"]) % 2 else list(reversed(sides))
-        for name in order:
+        for name in list(sides) if len(times["ssdc"]) % 2 else list(reversed(sides)):
             times[name].append(sides[name].turn(fmt, shape))
-    for s in sides.values():
-        s.close()
     ratios = {p: statistics.median(b / a for a, b in zip(times["ssdc"], times[p])) for p in sides if p != "ssdc"}
     return {"s": {name: statistics.median(t) for name, t in times.items()}, "ratio": ratios, "rounds": len(times["ssdc"])}
+
+
+def share(kernels, fmt, shape, threads, seconds, isa=None):
+    """The share of the peak that ssdc reaches, by `kernels -only share`."""
+    env = dict(os.environ, **({"SSDC_ISA": isa} if isa else {}))
+    command = [kernels, "-only", "share", "-json", "-threads", threads, "-case", f"{fmt} {shape}", "-seconds", seconds]
+    r = json.loads(subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True, env=env).stdout.splitlines()[0])
+    return {k: r[k] for k in ("share", "quartile", "upper", "rate", "peak", "rounds")}
 
 
 def measure(bench, formats, threads, shapes, seconds):
     """By threads, format and shape: who took how long, and the share of the peak."""
     result = {}
+    present = [p for p in PEERS["f32"] if subprocess.run([sys.executable, "-c", f"import {p}"], capture_output=True).returncode == 0]
     for n in threads:
+        env = dict(os.environ, OPENBLAS_NUM_THREADS=str(n), OMP_NUM_THREADS=str(n), MKL_NUM_THREADS=str(n))
         for fmt in formats:
-            for shape in shapes:
-                r = rounds(bench.kernels, bench.root / "bench" / "matmul_peer.py", fmt, shape, n, seconds)
-                text = subprocess.run([bench.kernels, "-only", "share", "-json", "-threads", str(n), "-case", f"{fmt} {shape}", "-seconds", str(seconds / 2)], check=True, capture_output=True, text=True).stdout
-                r |= {k: v for k, v in json.loads(text.splitlines()[0]).items() if k in ("share", "quartile", "upper", "peak")}
-                result[f"{n} {fmt} {shape}"] = r
-                print(n, fmt, shape, {k: round(v, 3) for k, v in r["ratio"].items()}, f"share {r['share']:.3f}, {r['rounds']} rounds", file=sys.stderr, flush=True)
+            peers = [p for p in present if p in PEERS.get(fmt, ())]
+            sides = {"ssdc": Side([bench.kernels, "-serve", "-threads", n], env)} if peers else {}
+            sides |= {p: Side([sys.executable, HERE / "matmul_peer.py", p, n], env) for p in peers}
+            try:
+                for shape in shapes:
+                    r = contest(sides, fmt, shape, seconds) if peers else {}
+                    r["peak"] = share(bench.kernels, fmt, shape, n, seconds / 3)
+                    if fmt == "bf16" and bench.amx:
+                        r["dot"] = share(bench.kernels, fmt, shape, n, seconds / 3, "avx512")
+                    result[f"{n} {fmt} {shape}"] = r
+                    ratios = {k: round(v, 3) for k, v in r.get("ratio", {}).items()}
+                    print(n, fmt, shape, ratios, f"share {r['peak']['share']:.3f}, {r.get('rounds')} rounds", file=sys.stderr, flush=True)
+            finally:
+                for s in sides.values():
+                    s.end()
     return result

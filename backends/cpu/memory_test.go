@@ -23,16 +23,7 @@ func TestArenaIsTight(t *testing.T) {
 		}
 		must(t, s, feed("ids", tokens(r, shape.vocab, 1, length)), nil)
 		p := s.(*session).programs[0]
-		most := 0
-		for _, at := range p.arena {
-			live := 0
-			for _, other := range p.arena {
-				if other.first <= at.first && at.first <= other.last {
-					live += other.size
-				}
-			}
-			most = max(most, live)
-		}
+		most := p.mostLive()
 		t.Logf("%d tokens: arena of %d KiB, at most %d KiB in use at a time (%.2f times)", length, p.arenaSize>>10, most>>10, float64(p.arenaSize)/float64(most))
 		if float64(p.arenaSize) > 1.3*float64(most)+float64(len(p.arena)*backends.ArenaAlign) {
 			t.Errorf("%d tokens: an arena of %d bytes, at most %d in use at a time", length, p.arenaSize, most)

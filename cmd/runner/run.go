@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/model"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/internal/wholefile"
@@ -147,7 +148,7 @@ table of the results is printed.`,
 					return err
 				}
 			}
-			return report(cmd.OutOrStdout(), m, out, took, asJSON, len(outputs) == 0)
+			return report(cmd.OutOrStdout(), s, out, took, asJSON, len(outputs) == 0)
 		},
 	}
 	f := c.Flags()
@@ -160,7 +161,7 @@ table of the results is printed.`,
 	f.IntVar(&segment, "segment", 0, "run long inputs in pieces of at most `N` positions that carry the state (default: all at once)")
 	f.StringVar(&load, "load-state", "", "start from the recurrent state in this `FILE`")
 	f.StringVar(&save, "save-state", "", "write the recurrent state after the run to this `FILE`")
-	f.BoolVar(&asJSON, "json", false, "print JSON: seconds, outputs[name,type,min,max,mean,norm,nans,bytes]")
+	f.BoolVar(&asJSON, "json", false, "print JSON: seconds, outputs[name,type,min,max,mean,norm,nans,bytes] and, of the cpu backend, memory{weights,state,in_out,values,arena} in bytes")
 	return c
 }
 
@@ -184,13 +185,17 @@ func withFile(path string, f func(io.Reader) error) error {
 	return nil
 }
 
-func report(w io.Writer, m *model.Model, out map[string]*tensor.Tensor, took time.Duration, asJSON, table bool) error {
+func report(w io.Writer, s *model.Session, out map[string]*tensor.Tensor, took time.Duration, asJSON, table bool) error {
 	var all []Tensor
-	for _, v := range m.Outputs() {
+	for _, v := range s.Model().Outputs() {
 		all = append(all, Summarise(v.Name, out[v.Name]))
 	}
 	if asJSON {
-		return PrintJSON(w, map[string]any{"seconds": took.Seconds(), "outputs": all})
+		about := map[string]any{"seconds": took.Seconds(), "outputs": all}
+		if t, ok := s.Session.(backends.MemoryTeller); ok {
+			about["memory"] = t.Memory()
+		}
+		return PrintJSON(w, about)
 	}
 	if !table {
 		return nil

@@ -1,7 +1,7 @@
-// Package memory knows how much memory the machine has and gives large pieces of it
-// on large pages. Go ends the process
-// when it cannot get what it asks for; who is about to ask for a size that a
-// user's lengths decide checks it here first, and can say which lengths.
+// Package memory knows how much memory the machine has, and gives large pieces of it
+// on large pages. Go ends the process when it cannot get what it asks for; who is
+// about to ask for a size that a user's lengths decide checks it here first, and can
+// say which lengths.
 package memory
 
 import "fmt"

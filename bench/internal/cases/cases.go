@@ -49,7 +49,7 @@ func floats(n int) []float32 {
 // Matmul is C[m,n] = A[m,k] B[k,n] with B packed.
 func (b *Maker) Matmul(f gemm.Format, m, n, k int) Case {
 	w := b.normals(k * n)
-	a := &gemm.Args{M: m, N: n, K: k, A: b.normals(m * k), Lda: k, Format: f, C: floats(m*n), Ldc: n}
+	a := &gemm.Args{M: m, N: n, K: k, A: b.normals(m * k), Lda: k, Format: f, C: floats(m * n), Ldc: n}
 	if f == gemm.F32 {
 		a.B = make([]float32, gemm.PackedSize(k, n))
 		gemm.Pack(a.B, w, k, n, n, false)
