@@ -35,6 +35,9 @@ func gemmKernels() {
 	for rows := 1; rows <= 14; rows++ {
 		gemmKernel(gemmEmitter{wide: true, rows: rows, stream: true}, []int{2})
 	}
+	for rows := 1; rows <= 14; rows++ {
+		gemmKernel(gemmEmitter{wide: true, rows: rows, half: true}, []int{1})
+	}
 	gemmKernel(gemmEmitter{wide: true, rows: 1, panels: 4}, []int{8})
 	gemmKernel(gemmEmitter{rows: 1, panels: 4}, []int{8, 8})
 }
@@ -54,6 +57,9 @@ func gemmKernel(g gemmEmitter, passes []int) {
 	signature, kind := "k int, a []float32, lda int, b, c []float32, ldc int, d []float32, ldd int, alpha float32", "kernel"
 	if g.ahead {
 		name, signature, kind = "ahead"+name, signature+", nextA, nextB *float32", "aheadKernel"
+	}
+	if g.half {
+		name = "half" + name
 	}
 	if g.stream {
 		name, signature, kind = "stream"+name, signature+", next *float32, stride int", "streamKernel"
@@ -79,6 +85,7 @@ type gemmEmitter struct {
 	panels     int
 	byteStride bool // lda counts bytes
 	ahead      bool // fetch a row of A and 32 lines of B that are needed later
+	half       bool // the first 16 columns of the panel only
 	stream     bool // fetch as much of B as is used, from four other places
 }
 

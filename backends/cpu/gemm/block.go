@@ -258,7 +258,11 @@ func (t *tile) residualFirst() bool { return t.residual != nil && t.act == None 
 // one in scratch.
 func (t *tile) rimBlock(m, cols, kc int, a []float32, lda int, b, c, d []float32, ldd int) {
 	d, ldd = t.enterRim(m, cols, d, ldd)
-	t.byRows[m](kc, a, lda, b, t.rim, PanelWidth, d, ldd, t.alpha)
+	f := t.byRows[m]
+	if cols <= PanelWidth/2 && t.half[m] != nil {
+		f = t.half[m]
+	}
+	f(kc, a, lda, b, t.rim, PanelWidth, d, ldd, t.alpha)
 	t.leaveRim(m, cols, c)
 }
 

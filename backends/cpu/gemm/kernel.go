@@ -34,6 +34,7 @@ type kernels struct {
 	// ahead is byRows for the heights of groups of more than skinnyM rows; may be nil.
 	ahead  [maxRows + 1]aheadKernel
 	stream [maxRows + 1]streamKernel // byRows where B comes from memory; may be nil
+	half   [maxRows + 1]kernel       // byRows for the first half of the columns; may be nil
 	// wide, which may be nil, computes one row by widePanels panels, lda apart,
 	// whose parts of c and d follow one another: so many streams come from memory
 	// faster than one.

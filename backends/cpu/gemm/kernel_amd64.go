@@ -24,6 +24,10 @@ var avx512 = kernels{rows: 14, byRows: [maxRows + 1]kernel{
 	1: streamrows1AVX512, 2: streamrows2AVX512, 3: streamrows3AVX512, 4: streamrows4AVX512, 5: streamrows5AVX512,
 	6: streamrows6AVX512, 7: streamrows7AVX512, 8: streamrows8AVX512, 9: streamrows9AVX512, 10: streamrows10AVX512,
 	11: streamrows11AVX512, 12: streamrows12AVX512, 13: streamrows13AVX512, 14: streamrows14AVX512,
+}, half: [maxRows + 1]kernel{
+	1: halfrows1AVX512, 2: halfrows2AVX512, 3: halfrows3AVX512, 4: halfrows4AVX512, 5: halfrows5AVX512,
+	6: halfrows6AVX512, 7: halfrows7AVX512, 8: halfrows8AVX512, 9: halfrows9AVX512, 10: halfrows10AVX512,
+	11: halfrows11AVX512, 12: halfrows12AVX512, 13: halfrows13AVX512, 14: halfrows14AVX512,
 }, wide: widerows1AVX512}
 
 var avx2 = kernels{rows: 6, byRows: [maxRows + 1]kernel{

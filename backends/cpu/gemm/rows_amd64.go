@@ -209,6 +209,76 @@ func streamrows13AVX512(k int, a []float32, lda int, b []float32, c []float32, l
 //go:noescape
 func streamrows14AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32, next *float32, stride int)
 
+// halfrows1AVX512 is the kernel for 1 rows; see type kernel.
+//
+//go:noescape
+func halfrows1AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows2AVX512 is the kernel for 2 rows; see type kernel.
+//
+//go:noescape
+func halfrows2AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows3AVX512 is the kernel for 3 rows; see type kernel.
+//
+//go:noescape
+func halfrows3AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows4AVX512 is the kernel for 4 rows; see type kernel.
+//
+//go:noescape
+func halfrows4AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows5AVX512 is the kernel for 5 rows; see type kernel.
+//
+//go:noescape
+func halfrows5AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows6AVX512 is the kernel for 6 rows; see type kernel.
+//
+//go:noescape
+func halfrows6AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows7AVX512 is the kernel for 7 rows; see type kernel.
+//
+//go:noescape
+func halfrows7AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows8AVX512 is the kernel for 8 rows; see type kernel.
+//
+//go:noescape
+func halfrows8AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows9AVX512 is the kernel for 9 rows; see type kernel.
+//
+//go:noescape
+func halfrows9AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows10AVX512 is the kernel for 10 rows; see type kernel.
+//
+//go:noescape
+func halfrows10AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows11AVX512 is the kernel for 11 rows; see type kernel.
+//
+//go:noescape
+func halfrows11AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows12AVX512 is the kernel for 12 rows; see type kernel.
+//
+//go:noescape
+func halfrows12AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows13AVX512 is the kernel for 13 rows; see type kernel.
+//
+//go:noescape
+func halfrows13AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
+// halfrows14AVX512 is the kernel for 14 rows; see type kernel.
+//
+//go:noescape
+func halfrows14AVX512(k int, a []float32, lda int, b []float32, c []float32, ldc int, d []float32, ldd int, alpha float32)
+
 // widerows1AVX512 is the kernel for 1 rows; see type kernel.
 //
 //go:noescape
