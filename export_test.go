@@ -33,7 +33,20 @@ func TestExport(t *testing.T) {
 				if readMeta(t, dir).Export[d.Name] != "" {
 					require = nil
 				}
-				m, err := ssdc.Compile(context.Background(), path, ssdc.Options{RequireFusion: require, NoStates: true})
+				c, err := ssdc.Build(context.Background(), path, ssdc.Options{NoStates: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for op, n := range require {
+					have := c.Fused[op]
+					if op == "ssm.SSD" { // a step in LinearAttention keeps that kernel, and its state as it lies
+						have += c.Fused["LinearAttention"]
+					}
+					if have < n {
+						t.Errorf("%d of %d %s were found again: %v", have, n, op, c.Fused)
+					}
+				}
+				m, err := c.Open()
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -67,7 +67,7 @@ func (a *attention) rewrite() error {
 	if decay != nil && decay.Type.Shape[2] != H {
 		return fmt.Errorf("the decay %s differs along the state; expected one per head, [B,T,%d]", decay.Type, h)
 	}
-	if t, ok := T.Const(); ok && t <= fewTokens && past != nil && a.c.Target != "cuda" { // CUDA has no kernel for it
+	if t, ok := T.Const(); ok && t <= fewTokens && past != nil && n.Op.Domain == "" && a.c.Target != "cuda" { // where a kernel is
 		return fmt.Errorf("for a sequence of %d it is not worth turning the given state from [N,P] to [P,N] and back", t)
 	}
 	b := a.c.Builder(a.g, n.From)

@@ -42,9 +42,9 @@ def needs(fx: Fixture) -> str:
 
 
 def all_fixtures() -> list[Fixture]:
-    from fixtures import chunks, families, handbuilt, hybrids, loops, mamba1, mamba2, minimal, older, parallel, recurrences, torchscan, unrolled
+    from fixtures import chunks, customops, families, handbuilt, hybrids, loops, mamba1, mamba2, minimal, older, parallel, recurrences, torchscan, unrolled
 
-    modules = (mamba2, mamba1, minimal, loops, handbuilt, torchscan, older, families, hybrids, parallel, chunks, recurrences, unrolled)
+    modules = (mamba2, mamba1, minimal, loops, handbuilt, torchscan, older, families, hybrids, parallel, chunks, recurrences, unrolled, customops)
     return [fx for module in modules for fx in module.fixtures()]
 
 
