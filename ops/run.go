@@ -146,7 +146,7 @@ func (r *runner) node(n *graph.Node, s *scope, in []*tensor.Tensor) (out []*tens
 	// run-time shapes contradict each other must end as an error, not a crash.
 	defer func() {
 		if p := recover(); p != nil {
-			out, err = nil, fmt.Errorf("%s: cannot be evaluated on %s: %v", n, describe(in), p)
+			out, err = nil, fmt.Errorf("%s: cannot be evaluated on %s: %s", n, describe(in), Reason(p))
 		}
 	}()
 	out, err = op.Eval(&Call{

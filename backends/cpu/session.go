@@ -10,6 +10,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/internal/memory"
 )
 
@@ -79,7 +80,7 @@ func (s *session) execute(ctx context.Context, p *program) (err error) {
 	i := 0
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("%s: kernel %q failed: %v", p.steps[i].node, p.steps[i].kernel, v)
+			err = fmt.Errorf("%s: kernel %q failed: %s", p.steps[i].node, p.steps[i].kernel, ops.Reason(v))
 		}
 	}()
 	for i = range p.steps {

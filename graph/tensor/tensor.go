@@ -43,8 +43,21 @@ func New(d DType, shape ...int) *Tensor {
 	return t
 }
 
-// AlignedBytes allocates n zero bytes that start on a 64-byte boundary.
+// TooLarge is what AlignedBytes panics with. Operators are evaluated, and
+// kernels run, where that becomes an error of their node.
+type TooLarge struct{ Bytes int }
+
+func (e *TooLarge) Error() string {
+	return fmt.Sprintf("a tensor of %d bytes is more than the memory of this machine, %d", e.Bytes, machineMemory())
+}
+
+// AlignedBytes allocates n zero bytes that start on a 64-byte boundary. It panics
+// when the machine has less: a broken model must not end the process, as
+// running out of memory does.
 func AlignedBytes(n int) []byte {
+	if n > machineMemory() {
+		panic(&TooLarge{n})
+	}
 	b := make([]byte, n+63)
 	off := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & 63)
 	return b[off : off+n : off+n]

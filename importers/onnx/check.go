@@ -137,7 +137,7 @@ func (im *importer) infer(top *scope, gp *proto.GraphProto) error {
 func (im *importer) inferNode(n *graph.Node) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: cannot infer its type: %v", n, p)
+			err = fmt.Errorf("%s: cannot infer its type: %s", n, ops.Reason(p))
 		}
 	}()
 	return ops.InferNode(im.table, n)

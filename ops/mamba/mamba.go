@@ -116,7 +116,7 @@ func (f *function) decompose(b *graph.Builder, n *graph.Node) (res []*graph.Valu
 		case abort:
 			res, err = nil, p.error
 		default: // a rank or length that no call of this function has
-			res, err = nil, fmt.Errorf("inputs do not fit %s: %v", f.signature(), p)
+			res, err = nil, fmt.Errorf("inputs do not fit %s: %s", f.signature(), ops.Reason(p))
 		}
 	}()
 	x := &call{f: f, b: b, n: n}

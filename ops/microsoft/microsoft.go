@@ -63,7 +63,7 @@ func composite(name, doc string, in, out []ops.Param, attrs []ops.Attr, f func(x
 				case abort:
 					res, err = nil, p.error
 				default: // a rank that no model of this operator has
-					res, err = nil, fmt.Errorf("inputs of type %s do not fit: %v", types(n), p)
+					res, err = nil, fmt.Errorf("inputs of type %s do not fit: %s", types(n), ops.Reason(p))
 				}
 			}()
 			if res = f(&expansion{b: b, n: n}); res == nil {
