@@ -10,8 +10,8 @@ import (
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/graph/tensor"
-	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/internal/memory"
+	"github.com/ssdc-go/ssdc/ops"
 )
 
 // maxPrograms is how many bindings a session remembers.
