@@ -95,7 +95,7 @@ func (p *product) divideTiles(workers int) split {
 	rows := ceilDiv(ceilDiv(p.m, amxRows), blocks) * amxRows
 	blocks = ceilDiv(p.m, rows)
 	pTiles := min(np, ceilDiv(tilesPerWorker*workers, blocks))
-	return split{blocks, pTiles, rows, ceilDiv(np, pTiles)}
+	return split{mTiles: blocks, pTiles: pTiles, rows: rows, panels: ceilDiv(np, pTiles)}
 }
 
 // tiled computes a tile of C with the tile registers, for any number of rows.

@@ -20,8 +20,21 @@ type product struct {
 	tiles          *tileProduct  // for the tile registers; a is then unused
 }
 
-// split is a division of C into tiles of rows x panels.
-type split struct{ mTiles, pTiles, rows, panels int }
+// split is a division of C into tiles of at most rows x panels.
+type split struct {
+	mTiles, pTiles, rows, panels int
+	// groups of rows, of height each, are spread evenly over the mTiles; without
+	// them every tile but the last has all its rows.
+	groups, height int
+}
+
+// row is the first row of the t-th tile from above.
+func (s split) row(t int) int {
+	if s.groups == 0 {
+		return t * s.rows
+	}
+	return t * s.groups / s.mTiles * s.height
+}
 
 func (s split) tiles() int { return s.mTiles * s.pTiles }
 
@@ -35,7 +48,7 @@ func (p *product) divide(height, workers, times int) split {
 	if p.m <= skinnyM {
 		least := ceilDiv(serialWork, max(p.m*p.k*PanelWidth, 1))
 		pTiles := ceilDiv(np, min(max(np/enough, least), np))
-		return split{1, pTiles, p.m, ceilDiv(np, pTiles)}
+		return split{mTiles: 1, pTiles: pTiles, rows: p.m, panels: ceilDiv(np, pTiles)}
 	}
 	pTiles := ceilDiv(np, blockP)
 	groups := ceilDiv(p.m, height)
@@ -43,17 +56,17 @@ func (p *product) divide(height, workers, times int) split {
 	if few := ceilDiv(workers, times); mTiles*pTiles < few { // less to share: narrower tiles
 		pTiles = min(np, ceilDiv(few, mTiles))
 	}
-	rows := ceilDiv(groups, mTiles) * height
-	return split{ceilDiv(p.m, rows), pTiles, rows, ceilDiv(np, pTiles)}
+	return split{mTiles, pTiles, ceilDiv(groups, mTiles) * height, ceilDiv(np, pTiles), groups, height}
 }
 
 // tile computes tile i of the split. Neighbours share their part of B.
 func (p *product) tile(ks *kernels, s *scratch, sp split, i int) {
-	r0, p0 := i%sp.mTiles*sp.rows, i/sp.mTiles*sp.panels
+	mt, pt := i%sp.mTiles, i/sp.mTiles
 	if p.tiles != nil { // their part of A
-		r0, p0 = i/sp.pTiles*sp.rows, i%sp.pTiles*sp.panels
+		mt, pt = i/sp.pTiles, i%sp.pTiles
 	}
-	rows, np := min(sp.rows, p.m-r0), min(sp.panels, panels(p.n)-p0)
+	r0, p0 := sp.row(mt), pt*sp.panels
+	rows, np := min(sp.row(mt+1), p.m)-r0, min(sp.panels, panels(p.n)-p0)
 	if rows <= 0 || np <= 0 {
 		return
 	}
