@@ -87,6 +87,9 @@ func (l *Lifter) Of(v *graph.Value) (Seq, error) {
 	if err == nil {
 		err = l.B.Err
 	}
+	if err == nil && s.V != nil && !s.V.Type.Ranked() && !s.V.Type.DType.IsContainer() {
+		err = fmt.Errorf("the rank of %q is not known", s.V.Name)
+	}
 	if err != nil {
 		return Seq{}, err
 	}

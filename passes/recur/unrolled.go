@@ -58,6 +58,8 @@ func trace(c *passes.Context, g *graph.Graph, col *roll.Collector, index *roll.I
 		if err = rolledUp(c, g, l); err != nil && l.Odd != nil && !notLinear(err) {
 			err = l.Odd
 		}
+	} else if e := col.Disordered(); last == nil && e != nil {
+		err = e
 	} else if last != nil || !roll.Telling(err) && (err == roll.ErrParallel || !col.Chained()) {
 		return false, nil // values that only stand side by side
 	}

@@ -1,16 +1,100 @@
 package roll
 
-import "github.com/ssdc-go/ssdc/graph"
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/ssdc-go/ssdc/graph"
+)
 
 // Chained reports whether the elements build on one another: each is computed
 // from something that the one before was computed from, too, and that is not
 // just read from a sequence. Such a collection looks like a recurrence even
 // when its steps could not be folded.
 func (c *Collector) Chained() bool {
+	if c.width > 0 {
+		return false // features of layers, most of the time
+	}
 	if _, ok := readOf(c.Elems[0]); ok && len(c.Elems) == 2 {
 		return false // a number and its successor: a tree of partial sums has many
 	}
-	return chained(c.Elems) || chained(reversed(c.Elems))
+	return chained(c.Elems, nil) || chained(reversed(c.Elems), nil)
+}
+
+// Disordered says which of steps that build on one another are not collected one
+// after the other: one that comes twice, or two that are exchanged.
+func (c *Collector) Disordered() error {
+	place := map[*graph.Value]int{}
+	var last *graph.Value
+	up, down := -1, -1 // where the order of the model is broken, read forward and backward
+	var twice error
+	for i, v := range c.Elems {
+		if j, ok := place[v]; ok {
+			if twice == nil {
+				twice = fmt.Errorf("the steps are not collected one after the other: %q is collected as step %d and again as step %d", v.Name, j, i)
+			}
+			continue
+		}
+		place[v] = i
+		if last != nil {
+			switch before := c.at[last]; {
+			case up < 0 && before > c.at[v]:
+				up = i
+			case down < 0 && before < c.at[v]:
+				down = i
+			}
+		}
+		last = v
+	}
+	if twice == nil && (up < 0 || down < 0) {
+		return nil
+	}
+	if !c.chainedSomehow() {
+		return nil
+	}
+	if twice != nil {
+		return twice
+	}
+	i, where := up, "before"
+	if c.backward {
+		i, where = down, "after"
+	}
+	return fmt.Errorf("the steps are not collected one after the other: %q, collected as step %d, is computed %s %q, collected as step %d", c.Elems[i].Name, i, where, c.Elems[i-1].Name, place[c.Elems[i-1]])
+}
+
+// chainedSomehow: of three elements or more those that differ build on one
+// another, in the order of the model.
+func (c *Collector) chainedSomehow() bool {
+	within := arithmetic
+	if c.width == 0 {
+		within = nil
+	}
+	sorted := slices.Clone(c.Elems)
+	slices.SortStableFunc(sorted, func(a, b *graph.Value) int { return cmp.Compare(c.at[a], c.at[b]) })
+	sorted = slices.Compact(sorted)
+	return len(sorted) > 1 && len(c.Elems) > 2 && chained(sorted, within)
+}
+
+// arithmetic: the node is one of those that states are decayed, added to and
+// read with, and not a layer.
+func arithmetic(n *graph.Node) bool {
+	if n.Op.Domain != "" || len(n.In) == 0 {
+		return false
+	}
+	switch n.Op.Name {
+	case "MatMul", "Einsum":
+		for _, v := range n.In {
+			if v.Const != nil {
+				return false
+			}
+		}
+		return true
+	case "Add", "Sub", "Mul", "Div", "Neg", "Sum", "Where", "ReduceSum":
+		return true
+	}
+	return !computes(n)
 }
 
 func reversed(vs []*graph.Value) []*graph.Value {
@@ -22,9 +106,14 @@ func reversed(vs []*graph.Value) []*graph.Value {
 }
 
 // chained walks each node once: what an element adds to the nodes that were
-// reached before has to meet what the one before added, but for one in four.
-func chained(elems []*graph.Value) bool {
+// reached before has to meet what the one before added, but for one in four. Only
+// nodes within, when it is given, are entered, and not many.
+func chained(elems []*graph.Value, within func(*graph.Node) bool) bool {
 	step := map[*graph.Node]int{} // the element that reached the node first
+	fuel := math.MaxInt
+	if within != nil {
+		fuel = 256 * len(elems)
+	}
 	apart := 0
 	for t, e := range elems {
 		meets := t == 0
@@ -32,7 +121,7 @@ func chained(elems []*graph.Value) bool {
 		for len(stack) > 0 {
 			v := stack[len(stack)-1]
 			stack = stack[:len(stack)-1]
-			if v == nil || v.Def == nil || v.Known != nil || !v.Type.DType.IsFloat() {
+			if v == nil || v.Def == nil || v.Known != nil || !v.Type.DType.IsFloat() || within != nil && !within(v.Def) {
 				continue
 			}
 			if _, ok := readOf(v); ok { // the first state may be what was read
@@ -48,6 +137,9 @@ func chained(elems []*graph.Value) bool {
 				continue
 			}
 			step[v.Def] = t
+			if fuel--; fuel < 0 {
+				return false
+			}
 			stack = append(stack, v.Def.In...)
 		}
 		if !meets {

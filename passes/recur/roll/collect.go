@@ -12,11 +12,13 @@ import (
 type Collector struct {
 	Value  *graph.Value
 	Axis   int
-	Elems  []*graph.Value // one per step, of length 1 on Axis
+	Elems  []*graph.Value // one per step, of length 1 on Axis, or of width
+	width  int64          // 0, or the length along Axis of what has no axis for the steps
 	inner  []*graph.Node  // the nodes that only put elements together
 	unread bool           // nobody uses Value: see Finals
 	// backward: the model computes the last element first.
 	backward bool
+	at       map[*graph.Value]int // places of the elements in the model
 }
 
 // Find lists the collectors of at least two elements, later ones first. One
@@ -35,13 +37,24 @@ func Find(g *graph.Graph) []*Collector {
 		}
 		c := collect(n)
 		if c == nil {
+			c = sideBySide(n)
+		}
+		if c == nil {
 			continue
+		}
+		c.at = make(map[*graph.Value]int, len(c.Elems))
+		for _, v := range c.Elems {
+			if c.at[v] = -1; v.Def != nil {
+				c.at[v] = index[v.Def]
+			}
+		}
+		c.backward = c.at[c.Elems[0]] > c.at[c.Elems[len(c.Elems)-1]]
+		if c.width > 0 && !c.chainedSomehow() {
+			continue // features of layers
 		}
 		for _, m := range c.inner {
 			taken[m] = true
 		}
-		first, last := c.Elems[0].Def, c.Elems[len(c.Elems)-1].Def
-		c.backward = first != nil && last != nil && index[first] > index[last]
 		found = append(found, c)
 	}
 	return found
@@ -119,6 +132,39 @@ func collect(n *graph.Node) *Collector {
 	}
 	if int64(len(c.Elems)) != length {
 		return nil
+	}
+	return c
+}
+
+// sideBySide collects states that are put together along an axis of theirs, of
+// features or of the batch.
+func sideBySide(n *graph.Node) *Collector {
+	last := n.In[len(n.In)-1]
+	axis := normal(int(n.Attrs.Int("axis", 0)), last.Type.Rank())
+	if !last.Type.Ranked() || !last.Type.DType.IsFloat() || axis < 0 || axis >= last.Type.Rank() {
+		return nil
+	}
+	width, ok := last.Type.Shape[axis].Const()
+	if !ok || width < 2 {
+		return nil
+	}
+	c := &Collector{Value: n.Out[0], Axis: axis, width: width}
+	todo := []*graph.Value{n.Out[0]}
+	for len(todo) > 0 {
+		v := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if v.Type.Equal(last.Type) {
+			c.Elems = append(c.Elems, v)
+			continue
+		}
+		m := v.Def
+		if m == nil || !m.Op.Is("", "Concat") || !v.Type.Ranked() || normal(int(m.Attrs.Int("axis", 0)), v.Type.Rank()) != axis {
+			return nil
+		}
+		c.inner = append(c.inner, m)
+		for i := len(m.In) - 1; i >= 0; i-- {
+			todo = append(todo, m.In[i])
+		}
 	}
 	return c
 }

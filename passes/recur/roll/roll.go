@@ -20,6 +20,7 @@ import (
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops/ssm"
+	"github.com/ssdc-go/ssdc/passes/layout"
 )
 
 // Loop is a rolled trace. The values Old of the trace are what New computes
@@ -158,7 +159,9 @@ func (a *attempt) root(c *Collector) error {
 	for _, m := range c.inner {
 		a.inside[m] = true
 	}
-	if in := a.unsqueezed(vals, c.Axis); in != nil {
+	if c.width > 0 {
+		rt.squeeze = false
+	} else if in := a.unsqueezed(vals, c.Axis); in != nil {
 		for t, v := range vals {
 			if v.Def != nil && slices.Contains(v.Def.In, in[t]) {
 				a.inside[v.Def] = true
@@ -433,7 +436,12 @@ func (a *attempt) sources() []*graph.Value {
 // collected puts the output y in the place of what rt collects, and of single
 // elements that are used by themselves.
 func (a *attempt) collected(loop *Loop, rt *root, y *graph.Value) {
-	c := rt.c
+	c, width := rt.c, max(1, rt.c.width)
+	if c.width > 0 { // the axis of the steps joins the one behind it
+		shape := slices.Clone(c.Elems[0].Type.Shape)
+		shape[c.Axis] = graph.D(int64(a.n) * width)
+		y = layout.Reshape(a.b, y, shape)
+	}
 	if a.peel > 0 {
 		parts := slices.Clone(c.Elems[:a.peel])
 		if a.reverse {
@@ -452,7 +460,7 @@ func (a *attempt) collected(loop *Loop, rt *root, y *graph.Value) {
 		loop.Old, loop.New = append(loop.Old, c.Value), append(loop.New, y)
 	}
 	lanes := [][]*graph.Value{rt.l.vals}
-	if rt.squeeze {
+	if rt.squeeze || c.width > 0 {
 		lanes = nil
 	}
 	vals := slices.Clone(c.Elems)
@@ -469,8 +477,8 @@ func (a *attempt) collected(loop *Loop, rt *root, y *graph.Value) {
 			if a.reverse {
 				at = int64(len(c.Elems)) - 1 - at
 			}
-			one := a.b.Op("Slice", nil, y, a.b.Ints(at), a.b.Ints(at+1), a.b.Ints(int64(c.Axis)))
-			if i == 0 && !rt.squeeze {
+			one := a.b.Op("Slice", nil, y, a.b.Ints(at*width), a.b.Ints((at+1)*width), a.b.Ints(int64(c.Axis)))
+			if i < len(lanes) {
 				one = a.b.Op("Squeeze", nil, one, a.b.Ints(int64(c.Axis)))
 			}
 			loop.Old, loop.New = append(loop.Old, v), append(loop.New, one)
