@@ -49,6 +49,7 @@ func chunked(c *passes.Context, g *graph.Graph) error {
 		r := &chunkRegion{scanRoles: scanRoles{c: c, g: g, st: st, rule: ruleChunked}, root: root, anchors: anchors[root]}
 		r.find(g.Nodes[start:])
 	}
+	notExp(c, g, st)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package recur
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -22,14 +23,21 @@ func steps(c *passes.Context, g *graph.Graph) error {
 	for i, n := range g.Nodes {
 		order[n] = i
 	}
+	told := map[*graph.Value]bool{}
+	doubts := map[*step]error{}
+	var rest []*step
 	for _, state := range carriedIn(g) {
 		s := &step{c: c, g: g, state: state, order: order}
-		if err := s.rewrite(); err != nil {
-			at := s.next
-			if at == nil {
-				at = state
-			}
-			c.Miss(s.op()+ruleStep, at, 2, 4, "%v", err)
+		if err := s.rewrite(); err != nil && s.decayed {
+			told[s.at()] = true
+			c.Miss(s.op()+ruleStep, s.at(), 2, 4, "%v", err)
+		} else if err != nil {
+			rest, doubts[s] = append(rest, s), err
+		}
+	}
+	for _, s := range rest { // which may be factors of an update and no states
+		if !told[s.at()] {
+			c.Miss(s.op()+ruleStep, s.at(), 2, 4, "%v", doubts[s])
 		}
 	}
 	return nil
@@ -77,6 +85,7 @@ type step struct {
 	order       map[*graph.Node]int
 	first       int // position of the first node that uses the state
 	memo        map[*graph.Value]bool
+	decayed     bool // scaled by an exponential or a gate
 }
 
 func (s *step) op() string {
@@ -87,6 +96,14 @@ func (s *step) op() string {
 		return "ssm.SelectiveScan"
 	}
 	return "ssm.LinearScan"
+}
+
+// at is what remarks are about.
+func (s *step) at() *graph.Value {
+	if s.next != nil {
+		return s.next
+	}
+	return s.state
 }
 
 // depends reports whether v is computed from the state. What stands before the
@@ -165,6 +182,7 @@ func (s *step) rewrite() error {
 		}
 	}
 	leaving, rest, behind, decayed := s.candidates()
+	s.decayed = decayed
 	var last error
 	for i, v := range append(slices.Clone(leaving), rest...) {
 		s.next = v
@@ -183,8 +201,10 @@ func (s *step) rewrite() error {
 	if len(leaving)+len(rest) == 0 && len(behind) > 0 && decayed {
 		_, last = s.try(false) // to say why
 	}
-	// Only what is decayed looks like a state; a residual stream is added to.
-	if !decayed || s.state.Type.Rank() < 3 {
+	// Only what is decayed, or leaves and is contracted over an axis, looks like a
+	// state; a residual stream is added to.
+	contracted := len(leaving) > 0 && errors.As(last, &roleErr{})
+	if !decayed && !contracted || s.state.Type.Rank() < 3 {
 		return nil
 	}
 	return last

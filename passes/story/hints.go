@@ -11,7 +11,7 @@ func reached(r passes.Remark) string {
 	op, form := split(r.Rule)
 	switch {
 	case form == "chunked form" && r.Matched <= 1:
-		return "exponentials of summed decays were found"
+		return "sums of decays between tokens were found"
 	case form == "chunked form":
 		return "its decays were found and followed to where y leaves"
 	case form == "Loop or Scan":
@@ -84,6 +84,7 @@ var hints = []advice{
 		"and add C * exp(running sum) * state[c] to y. Check that the last chunk's states are not cut off before they are used."),
 	on(`chunked`, `Softmax|non-linear or normalising`, "Nothing to do if this is softmax attention, which is no scan. If it is meant to be linear, "+
 		"take the normalisation or activation out from between the decays and y."),
+	on(`chunked`, `expected (their|the) exponential`, "Make the decay between two tokens exp(cumsum[i] - cumsum[j]), and 0 above the diagonal."),
 	on(`chunked`, `used outside`, "Let only y and the final state leave the block: drop the output, hook or debug value that reads this tensor, and export again."),
 	on(`chunked`, `log decay is .*expected \[B,L,H\]`, "Give one decay per token and head, [batch, length, heads], before the cumulative sum. "+
 		"A decay per channel and state (Mamba-1) is recovered from a loop, a trace or a Scan instead."),
