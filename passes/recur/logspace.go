@@ -43,8 +43,8 @@ func logSpace(c *passes.Context, g *graph.Graph, n *graph.Node) error {
 	if sum == nil {
 		return nil
 	}
-	exp := defOf(sum.In[0], "Exp")
-	if exp == nil || n.Out[0].Type.Rank() < 3 {
+	exp := sum.In[0].Def
+	if exp == nil || len(exp.In) == 0 || n.Out[0].Type.Rank() < 3 {
 		return nil
 	}
 	// v - A, below a maximum
@@ -53,7 +53,12 @@ func logSpace(c *passes.Context, g *graph.Graph, n *graph.Node) error {
 		lifted = d.In[0]
 	}
 	v, total := minus(lifted)
-	if total == nil {
+	switch d := lifted.Def; {
+	case total != nil && !exp.Op.Is("", "Exp"):
+		return fmt.Errorf("%s stands before a sum over time whose logarithm is taken; expected the exponential of values less the sums %q of their log decays", exp, total.Name)
+	case total == nil && exp.Op.Is("", "Exp") && d != nil && isOp(d, "Add", "Sub", "Mul", "Div", "Max", "Min") && (defOf(d.In[0], "CumSum") != nil || defOf(d.In[1], "CumSum") != nil):
+		return fmt.Errorf("%s joins values and the sums of their log decays; expected the values less the sums", d)
+	case total == nil:
 		return nil
 	}
 	log := total.Def.In[0]

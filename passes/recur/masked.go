@@ -31,6 +31,9 @@ func masked(c *passes.Context, g *graph.Graph) error {
 		for i := range n.In {
 			m := &maskedAttention{c: c, g: g, st: st, y: n.Out[0], scale: 1}
 			if !m.product(n, i) {
+				if m.joint != nil {
+					c.Miss(ruleMasked, m.y, 1, 4, "%s joins the scores and the mask; expected their product, without a softmax", m.joint)
+				}
 				continue
 			}
 			rule, told := ruleMasked, false
@@ -80,7 +83,8 @@ type maskedAttention struct {
 	scale      float64
 	s          *graph.Value // q k^T; nil in a product of all operands at once
 	query, key *graph.Value
-	doubt      error // why the mask, its axes in their usual order, is none of a scan
+	joint      *graph.Node // joins scores and mask, and not by a product
+	doubt      error       // why the mask, its axes in their usual order, is none of a scan
 }
 
 // ofChunk: the scores are those of all chunks, or of one that is cut from the sequence.
@@ -151,6 +155,14 @@ func (m *maskedAttention) scores(v *graph.Value) bool {
 			m.s, m.query, m.key = v, n.In[0], n.In[1]
 			t := v.Type
 			return (m.mask != nil || m.cut) && isProduct(n, m.st) && t.Rank() >= 3 && square(t)
+		case depth == 0 && isOp(n, "Add", "Sub", "Min", "Max") && len(n.In) == 2:
+			for k, mask := range n.In {
+				s := n.In[1-k]
+				if m.st.is(mask) && mask.Type.Rank() >= 2 && !m.st.is(s) && s.Def != nil && isProduct(s.Def, m.st) && square(s.Type) && square(mask.Type) {
+					m.joint = n
+				}
+			}
+			return false
 		default:
 			return false
 		}

@@ -124,6 +124,7 @@ var hints = []advice{
 	// Parallel forms of whole sequences.
 	on(`masked attention`, `see later ones`, "Mask the future: entries above the diagonal must be 0 (torch.tril)."),
 	on(`masked attention`, `diagonal of the mask`, "Let each token see itself with weight 1: the mask is decay^(i-j), 1 where i = j."),
+	on(`masked attention`, `joins the scores`, "Multiply q k^T by the mask, elementwise. An added mask belongs before a softmax, which makes other attention."),
 	on(`masked attention`, `below its diagonal`, "Make the mask a power of one positive decay per head, decay^(i-j)."),
 	on(`masked attention`, `not what the replacement computes`, "The mask must be a product of decays between two tokens, decay^(i-j) with one decay per head; a band, a hyperbola or decays per row are other attention."),
 	on(`cumulative sum`, `from the end or leaves`, "Sum from the first token on and include the token itself: cumsum(dim), neither reverse nor exclusive."),
