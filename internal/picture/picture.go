@@ -1,7 +1,7 @@
 // Package picture decodes images to RGB bytes for ONNX's ImageDecoder: PNG, GIF
 // and progressive JPEG by the standard library, BMP, TIFF (uncompressed) and portable maps
 // here, and baseline JPEG too, because that operator prescribes its samples to
-// the bit.
+// the bit; WebP's planes by golang.org/x/image.
 package picture
 
 import (
@@ -43,6 +43,8 @@ func Decode(b []byte) (*RGB, error) {
 		return decodePNM(b)
 	case bytes.HasPrefix(b, []byte("II*\x00")), bytes.HasPrefix(b, []byte("MM\x00*")):
 		return decodeTIFF(b)
+	case len(b) > 12 && bytes.HasPrefix(b, []byte("RIFF")) && bytes.Equal(b[8:12], []byte("WEBP")):
+		return decodeWebP(b)
 	}
 	if bytes.HasPrefix(b, []byte("\xff\xd8")) {
 		if p, err := decodeJPEG(b); err != errOther {
@@ -61,21 +63,32 @@ func Decode(b []byte) (*RGB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.Bounds().Dx() != out.W || m.Bounds().Dy() != out.H {
-		return nil, fmt.Errorf("an image of %v, its header says %d by %d", m.Bounds(), out.W, out.H)
+	if err := out.sameSize(m); err != nil {
+		return nil, err
 	}
 	if y, ok := m.(*image.YCbCr); ok {
 		out.fromYCbCr(y)
 		return out, nil
 	}
+	out.fromImage(m)
+	return out, nil
+}
+
+func (out *RGB) sameSize(m image.Image) error {
+	if m.Bounds().Dx() != out.W || m.Bounds().Dy() != out.H {
+		return fmt.Errorf("an image of %v, its header says %d by %d", m.Bounds(), out.W, out.H)
+	}
+	return nil
+}
+
+func (out *RGB) fromImage(m image.Image) {
 	at := m.Bounds().Min
 	for y := range out.H {
 		for x := range out.W {
-			r, g, bl, _ := m.At(at.X+x, at.Y+y).RGBA()
-			out.set(x, y, byte(r>>8), byte(g>>8), byte(bl>>8))
+			r, g, b, _ := m.At(at.X+x, at.Y+y).RGBA()
+			out.set(x, y, byte(r>>8), byte(g>>8), byte(b>>8))
 		}
 	}
-	return out, nil
 }
 
 // plane is one component of samples.

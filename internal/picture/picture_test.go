@@ -6,6 +6,7 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"os"
 	"testing"
 )
 
@@ -54,6 +55,26 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// TestWebP: lossy and lossless, to the bit as libwebp decodes them (by Pillow, to the
+// portable maps beside them).
+func TestWebP(t *testing.T) {
+	for _, name := range []string{"lossy", "lossless"} {
+		var p [2]*RGB
+		for i, suffix := range []string{".webp", ".ppm"} {
+			b, err := os.ReadFile("testdata/" + name + suffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p[i], err = Decode(b); err != nil {
+				t.Fatalf("%s%s: %v", name, suffix, err)
+			}
+		}
+		if p[0].W != p[1].W || p[0].H != p[1].H || !bytes.Equal(p[0].Pix, p[1].Pix) {
+			t.Errorf("%s: other pixels", name)
+		}
+	}
+}
+
 // FuzzDecode: any bytes end as an image or an error.
 func FuzzDecode(f *testing.F) {
 	var pn, jp bytes.Buffer
@@ -62,6 +83,13 @@ func FuzzDecode(f *testing.F) {
 	}
 	for _, s := range [][]byte{pn.Bytes(), jp.Bytes(), []byte("P3 1 1 9 1 2 3"), []byte("P4 9 1\n\xaa\x80"), []byte("BM"), []byte("II*\x00\x08\x00\x00\x00\x00\x00")} {
 		f.Add(s)
+	}
+	for _, name := range []string{"lossy.webp", "lossless.webp"} {
+		b, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := Decode(b)
