@@ -176,12 +176,27 @@ func (p *prober) narrow(c *passes.Context, s string) error {
 			return p.state(c, s, graph.D(1), "1")
 		}
 		for _, k := range p.divisors {
-			if p.holds(s, base, k, 2*k, 3*k, 8*k) && never(3, k-1, k+1, 2*k-1, 2*k+k/2+1) {
+			if p.holds(s, base, k, 2*k, 3*k, 8*k) && never(append(between(k), 3, k-1, k+1, 2*k-1, 2*k+k/2+1)...) {
 				return p.state(c, s, graph.D(k).Mul(graph.Sym(s+"_blocks")), fmt.Sprintf("a multiple of %d", k))
 			}
 		}
 	}
 	return nil
+}
+
+// between lists lengths that share a divisor with k, and are no multiples of it:
+// 6*B elements in rows of 4 ask for an even B, no more.
+func between(k int64) (out []int64) {
+	rest := k
+	for q := int64(2); rest > 1; q++ {
+		if rest%q == 0 {
+			out = append(out, k/q, k+k/q)
+		}
+		for rest%q == 0 {
+			rest /= q
+		}
+	}
+	return out
 }
 
 func gcd(a, b int64) int64 {
