@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
+	"github.com/ssdc-go/ssdc/passes/layout"
 )
 
 // Chained reports whether the elements build on one another: each is computed
@@ -14,8 +15,8 @@ import (
 // just read from a sequence. Such a collection looks like a recurrence even
 // when its steps could not be folded.
 func (c *Collector) Chained() bool {
-	if c.width > 0 {
-		return false // features of layers, most of the time
+	if c.width > 0 { // features of layers, most of the time
+		return decayed(c.Elems) || decayed(reversed(c.Elems))
 	}
 	if _, ok := readOf(c.Elems[0]); ok && len(c.Elems) == 2 {
 		return false // a number and its successor: a tree of partial sums has many
@@ -95,6 +96,30 @@ func arithmetic(n *graph.Node) bool {
 		return true
 	}
 	return !computes(n)
+}
+
+// decayed: half of the elements or more are sums with a multiple of the one before.
+func decayed(elems []*graph.Value) bool {
+	var multiple func(v, of *graph.Value, depth int) bool
+	multiple = func(v, of *graph.Value, depth int) bool {
+		n := v.Def
+		if n == nil || depth == 0 || !arithmetic(n) {
+			return false
+		}
+		for _, u := range n.In {
+			if u != nil && (n.Op.Name == "Mul" && layout.Deepest(u) == layout.Deepest(of) || multiple(u, of, depth-1)) {
+				return true
+			}
+		}
+		return false
+	}
+	k := 0
+	for t := 1; t < len(elems); t++ {
+		if multiple(elems[t], elems[t-1], 3) {
+			k++
+		}
+	}
+	return 2*k >= len(elems)-1
 }
 
 func reversed(vs []*graph.Value) []*graph.Value {

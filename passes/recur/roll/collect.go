@@ -49,7 +49,7 @@ func Find(g *graph.Graph) []*Collector {
 			}
 		}
 		c.backward = c.at[c.Elems[0]] > c.at[c.Elems[len(c.Elems)-1]]
-		if c.width > 0 && !c.chainedSomehow() {
+		if c.width > 0 && !c.Chained() && !c.chainedSomehow() {
 			continue // features of layers
 		}
 		for _, m := range c.inner {
