@@ -1,6 +1,7 @@
 package html
 
 import (
+	"fmt"
 	"sort"
 
 	"github.com/ssdc-go/ssdc/graph"
@@ -9,6 +10,10 @@ import (
 
 // maxNodes bounds a drawing; what lies further off is left out.
 const maxNodes = 44
+
+// maxOpen bounds the operands of a node that are drawn as open ends: a Concat
+// of a traced loop has one per step.
+const maxOpen = 8
 
 // region is the part of a graph around a node, laid out in layers.
 type region struct {
@@ -116,13 +121,23 @@ func draw(g *graph.Graph, pick map[*graph.Node]int, at *graph.Node, marked map[s
 		}
 		boxes[n] = b
 		r.nodes = append(r.nodes, b)
+		open, more := 0, (*box)(nil)
 		for _, v := range n.In {
 			if v == nil || v.Const != nil || v.Def != nil && shapeOnly(v.Def) {
 				continue
 			}
 			from := boxes[v.Def]
 			if v.Def == nil || from == nil {
-				if from = ends[v]; from == nil {
+				if from = ends[v]; from == nil && open >= maxOpen && !marked[v.Name] {
+					if more == nil {
+						more = &box{v: v, sub: "operands", class: "in", order: float64(i) - 0.5}
+						r.nodes, r.edges = append(r.nodes, more), append(r.edges, edge{more, b, ""})
+					}
+					open++
+					more.label = fmt.Sprintf("%d more", open-maxOpen)
+					continue
+				}
+				if open++; from == nil {
 					from = &box{v: v, label: v.Name, sub: v.Type.String(), class: "in", order: float64(i) - 0.5}
 					if marked[v.Name] {
 						from.class = "in mark"
