@@ -165,7 +165,7 @@ class Bench:
 
     def memory(self):
         """Peak memory of a process that runs a prompt once, and what of it the model needs."""
-        result = {}
+        result = {"program": peak_of(self.ssdc, "--help")}
         for name, path, shape in (("mamba2-130m", self.artifact("prefill", "f32"), "sequence={}"), ("Pythia-160m", self.pythia_last(), PYTHIA_SHAPE)):
             for length in (512, 2048):
                 r = once(self.ssdc, "run", path, "--random", "--no-verify", "--json", "--shape", shape.format(length, length), "--threads", self.a.threads)
@@ -200,6 +200,12 @@ def once(*cmd) -> dict:
             "u=resource.getrusage(resource.RUSAGE_CHILDREN);"
             "print(json.dumps({'seconds':o['seconds'],'cpu_seconds':u.ru_utime+u.ru_stime,'peak_mb':u.ru_maxrss/1024,'memory':o['memory']}))")
     return json.loads(out(sys.executable, "-c", code, *cmd, timeout=3600))
+
+
+def peak_of(*cmd) -> float:
+    """Peak memory of a process, in bytes."""
+    code = "import resource,subprocess,sys;subprocess.run(sys.argv[1:],check=True,capture_output=True);print(1024*resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    return float(out(sys.executable, "-c", code, *cmd))
 
 
 def main():
