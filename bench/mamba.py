@@ -234,7 +234,7 @@ def main():
         data = getattr(b, part)()
         rounds = a.rounds
         if part in ("models", "batch", "pythia", "curve", "attention", "quality", "products", "memory"):
-            rounds = max(rounds, results.get(part, {}).get("rounds", 0))  # of those measured now and before
+            rounds = min(rounds, results.get(part, {}).get("rounds", rounds))  # that every number has had, now or before
             data = results.get(part, {}).get("data", {}) | data
         r = {"data": data, "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"), "threads": a.threads,
              "rounds": rounds, "machine": machine(), "load": [before, os.getloadavg()[0]]}

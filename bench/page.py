@@ -125,7 +125,8 @@ def products(p):
         text += "\n" + table([f"{t} thread{'s' if t != '1' else ''}, M x N x K", "bf16: ssdc", PEERS["torch"], "of that", "of peak", "with VDPBF16PS, of its peak", "int8: ssdc", "int4: ssdc"], rows)
     text += ("\noneDNN was given both operands in bfloat16 and returns bfloat16; ssdc takes and returns float32, which it rounds on the way: 2048x3352x768 writes 27 MB where oneDNN writes 14. "
              "With tile registers the peak is theirs, and the next column is what the same products reach without them (`SSDC_ISA=avx512`).\n")
-    return text + note(p)
+    rounds = [v["rounds"] for v in cases.values() if "rounds" in v]
+    return text + note(p | {"rounds": f"{min(rounds)} to {max(rounds)}" if rounds else "no"})
 
 
 def curve(p):
@@ -153,7 +154,7 @@ def memory(p):
             "the arena is what they get; inputs and outputs include a transformer's cache. The limit is weights, state, inputs, outputs and 1.3 times the activations; the peak is that of the whole process, "
             f"program and run-time system included, which take {mib(p['data']['program'])} MiB when they do nothing. Weights are mapped from the file; how much of an embedding counts, of which few rows are read, "
             "depends on the size of the pages in which the system keeps the file.\n\n" +
-            table(["", "weights", "state", "inputs, outputs", "activations", "arena", "limit", "peak", "of the limit"], rows) + note(p))
+            table(["", "weights", "state", "inputs, outputs", "activations", "arena", "limit", "peak", "of the limit"], rows) + note(p | {"rounds": 1}))
 
 
 PARTS = [("models", models), ("batch", batch), ("pythia", pythia), ("quality", quality), ("memory", memory), ("curve", curve), ("attention", attention), ("scan", scan), ("products", products)]
