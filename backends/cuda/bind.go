@@ -70,6 +70,7 @@ type binder struct {
 	norms   map[*graph.Node]*normed
 	streams map[*root]*streamed
 	scans   map[*graph.Node]*ssdStep
+	decodes map[*launch]any // *streamed, *ssdStep
 }
 
 // bind makes the program for inputs of the given shapes, which have been checked against the signature.
@@ -88,7 +89,7 @@ func (e *executable) bind(shapes [][]int) (p *program, err error) {
 		mem: map[*graph.Value]*Mem{}, dyn: map[*graph.Value]bool{}, known: map[*graph.Value]*tensor.Tensor{},
 		at: map[*graph.Node]int{}, uses: map[*graph.Value]int{}, alive: map[*graph.Value]int{}, done: map[*graph.Node]bool{},
 		joined: map[*graph.Node]*graph.Node{}, parts: map[*graph.Node][]outPart{}, dense: map[*Mem]*Mem{},
-		norms: map[*graph.Node]*normed{}, streams: map[*root]*streamed{}, scans: map[*graph.Node]*ssdStep{},
+		norms: map[*graph.Node]*normed{}, streams: map[*root]*streamed{}, scans: map[*graph.Node]*ssdStep{}, decodes: map[*launch]any{},
 	}
 	if err := b.infer(); err != nil {
 		return nil, err
@@ -101,6 +102,9 @@ func (e *executable) bind(shapes [][]int) (p *program, err error) {
 		if err := b.node(i, n); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.joinBlocks(); err != nil {
+		return nil, err
 	}
 	if err := b.outputs(); err != nil {
 		return nil, err

@@ -14,7 +14,8 @@
 // Models compute in their own types. Options of the target: compute=bf16 keeps what a float model has between its
 // inputs, outputs and states as bfloat16 and multiplies on tensor cores; compute=tf32 rounds the operands of float products to 10
 // bits; the default, f32, does neither. blas=off takes our own matrix products, graphs=off launches every time,
-// overlap=off lets no kernel start before the one before it has ended, device=N picks a device.
+// overlap=off lets no kernel start before the one before it has ended, blocks=off keeps decoding blocks from being joined in one launch,
+// device=N picks a device.
 //
 // Files: kernel.go (the row), mem.go and params.go (memory, arguments), bind.go, place.go and views.go (from graph to
 // program), session.go and state.go (running it), device.go (code and weights), kernels_*.go (the rows, by family).
@@ -76,11 +77,12 @@ type settings struct {
 	compute      string
 	blas, graphs bool
 	overlap      bool
+	blocks       bool
 	device       int
 }
 
 func readSettings(t backends.Target) (settings, error) {
-	s := settings{compute: "f32", blas: true, graphs: true, overlap: true}
+	s := settings{compute: "f32", blas: true, graphs: true, overlap: true, blocks: true}
 	for k, v := range t.Options {
 		switch k {
 		case "compute":
@@ -88,11 +90,11 @@ func readSettings(t backends.Target) (settings, error) {
 				return s, fmt.Errorf("option compute=%s: expected f32, tf32 or bf16", v)
 			}
 			s.compute = v
-		case "blas", "graphs", "overlap":
+		case "blas", "graphs", "overlap", "blocks":
 			if v != "on" && v != "off" {
 				return s, fmt.Errorf("option %s=%s: expected on or off", k, v)
 			}
-			*map[string]*bool{"blas": &s.blas, "graphs": &s.graphs, "overlap": &s.overlap}[k] = v == "on"
+			*map[string]*bool{"blas": &s.blas, "graphs": &s.graphs, "overlap": &s.overlap, "blocks": &s.blocks}[k] = v == "on"
 		case "device":
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 0 {
@@ -100,7 +102,7 @@ func readSettings(t backends.Target) (settings, error) {
 			}
 			s.device = n
 		default:
-			return s, fmt.Errorf("option %s=%s: the cuda backend knows compute, blas, graphs, overlap and device", k, v)
+			return s, fmt.Errorf("option %s=%s: the cuda backend knows compute, blas, graphs, overlap, blocks and device", k, v)
 		}
 	}
 	return s, nil

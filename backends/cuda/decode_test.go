@@ -90,6 +90,8 @@ func TestDecodeSteps(t *testing.T) {
 	for _, d := range []tensor.DType{tensor.BFloat16, tensor.Float16} {
 		for _, c := range []blockShape{
 			{1, 64, 4, 32, 1, 32, 3, 0}, {3, 136, 6, 24, 2, 16, 4, 0}, {8, 64, 4, 64, 1, 128, 3, 0}, {11, 72, 2, 40, 1, 256, 3, 0}, {2, 1032, 8, 64, 1, 64, 3, 256}, {17, 64, 2, 32, 1, 32, 3, 0},
+			// Those that are joined in one launch.
+			{1, 128, 8, 32, 1, 128, 3, 0}, {8, 64, 8, 32, 1, 128, 3, 0}, {3, 320, 8, 64, 2, 64, 4, 0}, {2, 192, 8, 48, 4, 128, 3, 0}, {5, 512, 8, 64, 1, 128, 3, 0},
 		} {
 			t.Run(fmt.Sprintf("%v/%v", d, c), func(t *testing.T) {
 				g, states := decodeBlocks(t, d, c)
@@ -148,7 +150,10 @@ func TestDecodeSteps(t *testing.T) {
 					names = append(names, st.kernel)
 				}
 				wanted := "gemm ssd gemm gemm ssd gemm"
+				joined := d == tensor.BFloat16 && c.batch <= stepRows && c.heads%8 == 0 && c.groupSize == 0
 				switch {
+				case joined:
+					wanted = "fill blocks"
 				case c.batch > streamRows:
 					wanted = strings.Join(names, " ") // the general way
 				case d == tensor.Float16 || c.groupSize != 0 || (2*c.heads*c.headDim+2*c.groups*c.state+c.heads)%4 != 0: // B and C not in fours

@@ -47,6 +47,7 @@ type ssdStep struct {
 	launch *launch
 	y      *Mem
 	set    func(z *Mem) *params
+	args   ssdArgs
 }
 
 // streams reports whether a product of g's shape can be streamed.
@@ -130,6 +131,7 @@ func (b *Bind) submitStream(s *streamed) error {
 	}
 	s.launch = &launch{f, min(ceilDiv(g.n, 16), b.dev().Info.Multiprocessors), 256, shared, s.params()}
 	b.submit(b.name, s.launch)
+	b.b.decodes[s.launch] = s
 	if g.c.root.kind == inArena && !g.part {
 		b.b.streams[g.c.root] = s
 	}
@@ -257,5 +259,6 @@ func (b *Bind) gateBefore(v *graph.Value, z *Mem, rows, ldz int) bool {
 	}
 	gate := z.view(s.y.Shape, []int{ldz, ldz, s.y.Shape[3], 1}, 0)
 	s.launch.p = s.set(gate)
+	s.args.z = gate
 	return true
 }

@@ -253,8 +253,10 @@ func lowerSSD(b *Bind, n *graph.Node) error {
 		}
 		l := &launch{f, s.B * s.H * strips, 256, 0, set(s.z)}
 		b.submit(b.name, l)
+		scan := &ssdStep{at: b.i, launch: l, y: s.y, set: set, args: s}
+		b.b.decodes[l] = scan
 		if s.z == nil && s.y.Dense() {
-			b.b.scans[n] = &ssdStep{b.i, l, s.y, set}
+			b.b.scans[n] = scan
 		}
 		return nil
 	}

@@ -291,13 +291,29 @@ func (m *Module) Function(name string, shared int, full bool) (*Function, error)
 	return f, nil
 }
 
+// Fits is how many blocks of f a multiprocessor holds at a time.
+func (f *Function) Fits(threads, shared int) (int, error) {
+	var n C.int
+	err := failure("cuOccupancyMaxActiveBlocksPerMultiprocessor", C.ssdc_fits(f.d.ctx, f.f, &n, C.int(threads), C.int(shared)))
+	return int(n), err
+}
+
 // Launch submits a kernel whose only parameter is the struct in params.
 func (s *Stream) Launch(f *Function, blocks, threads, shared int, params []byte) error {
-	early := C.int(0)
+	how := C.int(C.SSDC_PLAIN)
 	if s.d.Overlap {
-		early = 1
+		how = C.SSDC_EARLY
 	}
-	return failure("cuLaunchKernel", C.ssdc_launch(s.d.ctx, f.f, C.uint(blocks), C.uint(threads), C.uint(shared), s.s, early, unsafe.Pointer(unsafe.SliceData(params))))
+	return s.launch(f, blocks, threads, shared, how, params)
+}
+
+// LaunchTogether is Launch for a kernel whose blocks wait for one another: all of them run at the same time, or the launch fails.
+func (s *Stream) LaunchTogether(f *Function, blocks, threads, shared int, params []byte) error {
+	return s.launch(f, blocks, threads, shared, C.SSDC_TOGETHER, params)
+}
+
+func (s *Stream) launch(f *Function, blocks, threads, shared int, how C.int, params []byte) error {
+	return failure("cuLaunchKernel", C.ssdc_launch(s.d.ctx, f.f, C.uint(blocks), C.uint(threads), C.uint(shared), s.s, how, unsafe.Pointer(unsafe.SliceData(params))))
 }
 
 // Graph is recorded work.

@@ -56,6 +56,10 @@ func (*Stream) ToHost([]byte, Ptr) error                      { return errNotBui
 func (*Stream) Copy(Ptr, Ptr, int) error                      { return errNotBuilt }
 func (*Stream) Set(Ptr, byte, int) error                      { return errNotBuilt }
 func (*Stream) Launch(*Function, int, int, int, []byte) error { return errNotBuilt }
+func (*Stream) LaunchTogether(*Function, int, int, int, []byte) error {
+	return errNotBuilt
+}
+func (*Function) Fits(int, int) (int, error)                  { return 0, errNotBuilt }
 func (*Stream) Record(func() error) (*Graph, error)           { return nil, errNotBuilt }
 func (*Stream) Replay(*Graph) error                           { return errNotBuilt }
 func (*Stream) Mark(*Event) error                             { return errNotBuilt }

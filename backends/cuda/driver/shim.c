@@ -26,6 +26,7 @@
   X(ModuleGetFunction, "cuModuleGetFunction", (void **, void *, const char *))                              \
   X(ModuleGetGlobal, "cuModuleGetGlobal_v2", (ssdc_ptr *, size_t *, void *, const char *))                  \
   X(FuncSetAttribute, "cuFuncSetAttribute", (void *, int, int))                                             \
+  X(Occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor", (int *, void *, int, size_t))                 \
   X(MemAlloc, "cuMemAlloc_v2", (ssdc_ptr *, size_t))                                                        \
   X(MemFree, "cuMemFree_v2", (ssdc_ptr))                                                                    \
   X(MemAllocHost, "cuMemAllocHost_v2", (void **, size_t))                                                   \
@@ -60,7 +61,7 @@ static struct {
 #undef X
 } cu;
 
-// Optional: cuLaunchKernelEx with an attribute lets a kernel start while the one before it drains.
+// Optional: cuLaunchKernelEx, for launches with an attribute.
 struct attribute { int id; int padding; union { int on; char room[64]; } value; };
 struct config { unsigned grid[3], block[3], shared; void *stream; struct attribute *attributes; unsigned n; };
 static int (*launch_ex)(const struct config *, void *, void **, void **);
@@ -150,14 +151,16 @@ int ssdc_shared(void *c, void *f, int bytes, int full) {
   int e = bytes > 48 << 10 ? cu.FuncSetAttribute(f, 8, bytes) : 0;
   return e || !full ? e : cu.FuncSetAttribute(f, 9, 100);
 }
-int ssdc_launch(void *c, void *f, unsigned blocks, unsigned threads, unsigned shared, void *st, int early, void *params) {
+int ssdc_fits(void *c, void *f, int *n, int threads, int shared) { WITH(c); return cu.Occupancy(n, f, threads, shared); }
+int ssdc_launch(void *c, void *f, unsigned blocks, unsigned threads, unsigned shared, void *st, int how, void *params) {
   void *list[1] = {params};
   WITH(c);
-  if (early && launch_ex) {
-    struct attribute a = {6, 0, {1}};  // programmatic stream serialisation
-    struct config how = {{blocks, 1, 1}, {threads, 1, 1}, shared, st, &a, 1};
-    return launch_ex(&how, f, list, NULL);
+  if (how && launch_ex) {
+    struct attribute a = {how, 0, {1}};
+    struct config all = {{blocks, 1, 1}, {threads, 1, 1}, shared, st, &a, 1};
+    return launch_ex(&all, f, list, NULL);
   }
+  if (how == SSDC_TOGETHER) return 801;  // not supported
   return cu.LaunchKernel(f, blocks, 1, 1, threads, 1, 1, shared, st, list, NULL);
 }
 int ssdc_stream(void *c, void **s) { WITH(c); return cu.StreamCreate(s, 1); }

@@ -32,8 +32,12 @@ int ssdc_function(void *ctx, void **f, void *m, const char *name);
 int ssdc_global(void *ctx, ssdc_ptr *p, void *m, const char *name);
 // Dynamic shared memory that launches of f may take; full: multiprocessors give all they can to shared memory while f runs.
 int ssdc_shared(void *ctx, void *f, int bytes, int full);
-// early: the kernel waits by itself for the work before it, and may start while that drains.
-int ssdc_launch(void *ctx, void *f, unsigned blocks, unsigned threads, unsigned shared, void *stream, int early, void *params);
+// Blocks of f that one multiprocessor holds at a time.
+int ssdc_fits(void *ctx, void *f, int *n, int threads, int shared);
+// how, numbered like the driver's attributes of launches. Early: the kernel waits by itself for the work before it, and may start while
+// that drains. Together: its blocks wait for one another, and all run at the same time or none.
+enum { SSDC_PLAIN = 0, SSDC_TOGETHER = 2, SSDC_EARLY = 6 };
+int ssdc_launch(void *ctx, void *f, unsigned blocks, unsigned threads, unsigned shared, void *stream, int how, void *params);
 
 int ssdc_stream(void *ctx, void **s);
 int ssdc_stream_free(void *ctx, void *s);

@@ -174,6 +174,7 @@ func build(c config) (*builder, *ops.Table, error) {
 	b := &builder{g: graph.New("mamba2"), c: c, random: map[tensor.DType][]byte{}}
 	ids := b.g.AddInput("input_ids", graph.T(tensor.Int64, graph.Sym("batch"), graph.Sym("seq")))
 	h := b.add("", "Gather", 13, nil, 1, "embed", b.weight("embed.w", c.dtype, c.vocab, c.width), ids)[0]
+	b.bytes = 0 // a row for each token is read of them
 	for i := range c.layers {
 		h = b.block(i, h)
 	}
@@ -271,6 +272,9 @@ func measure(c config, batch, prompt, repeat int, profile bool) error {
 			fmt.Fprintf(os.Stderr, "%10.3f ms  %s\n", times[k], cmp.Or(k, "all"))
 		}
 		row["parts_ms"] = times
+		if device := float64(times[""]) / 1e3; prompt == 0 && device > 0 {
+			row["device_seconds"], row["device_tbytes"] = device, float64(b.bytes+stateBytes)/device/1e12
+		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(row)
 }

@@ -25,11 +25,12 @@
 
 constexpr int kMaxThreads = 512;
 constexpr uint32_t kSharedOrigin = 400;  // not a multiple of 1024, as on a device
-extern unsigned char raw_shared[];
+constexpr unsigned kSharedBytes = 240 * 1024;
+extern unsigned char raw_shared[kSharedBytes];
 struct Index { int x; };
 extern Index threadIdx, blockIdx, blockDim, gridDim;
 void arrive_and_wait(int barrier, int threads);  // 0..15 named barriers, 16.. one for each warp
-extern unsigned char exchange[kMaxThreads][64];
+extern unsigned char (*exchange)[64];
 
 inline int lane_of() { return threadIdx.x & 31; }
 inline void warp_sync() { arrive_and_wait(16 + threadIdx.x / 32, 32); }
@@ -50,6 +51,7 @@ template <class V> inline V __shfl_sync(unsigned, V v, int lane) { return from_l
 template <class V> inline V __shfl_xor_sync(unsigned, V v, int mask) { return from_lane(v, lane_of() ^ mask); }
 template <class V> inline V __shfl_up_sync(unsigned, V v, int by) { return from_lane(v, lane_of() < by ? lane_of() : lane_of() - by); }
 inline float __int_as_float(int v) { float r; memcpy(&r, &v, 4); return r; }
+inline float rsqrtf(float v) { return 1 / std::sqrt(v); }
 inline float __fdividef(float a, float b) { return a / b; }
 inline float __expf(float v) { return std::exp(v); }
 inline float exp2_fast(float v) { return std::exp2(v); }
@@ -69,7 +71,7 @@ inline unsigned char *at_shared(uint32_t a) { return raw_shared + a - kSharedOri
 // Copies land only when they are waited for, as late as a device may deliver them.
 struct Copy { uint32_t dst; const void *src; bool valid; int group; };
 struct Copies { Copy list[512]; int n, group; };
-extern Copies copies[kMaxThreads];
+extern Copies *copies;
 inline void copy16(uint32_t dst, const void *src, bool valid) {
   if (dst % 16 || (uintptr_t)src % 16) { fprintf(stderr, "misaligned copy\n"); abort(); }
   Copies &c = copies[threadIdx.x];
@@ -90,12 +92,32 @@ inline void copy_land(int groups) {  // those of groups before this one
 inline void copy_wait_all() { copy_land(1 << 30); }
 template <int Pending> inline void copy_wait_but() { copy_land(copies[threadIdx.x].group - Pending); }
 inline void fence_for_wgmma() {}
+
+// Barriers in shared memory that count arrivals and bytes, and bulk copies (tma.cuh).
+struct BulkCopy { uint32_t dst; const void *src; int bytes; uint32_t bar; };
+void mbarrier_init(uint32_t bar, int arrivals);
+inline void mbarrier_init_fence() {}
+void mbarrier_arrive(uint32_t bar);
+void mbarrier_expect(uint32_t bar, int bytes);
+void mbarrier_wait(uint32_t bar, int parity);
+constexpr uint64_t kStream = 0, kShared = 0;
+void bulk_load(uint32_t dst, const void *src, int bytes, uint32_t bar, uint64_t hint);
+inline void barrier_of(int id, int threads) { arrive_and_wait(id, threads); }
+
+// A meeting of all blocks of a launch.
+inline void add_to_count(int *counter) { ++*counter; }
+void wait_for_count(const int *counter, int target);
 inline void __threadfence() {}
 inline void announce(int *flag) { *flag = 1; }
 inline void wait_for(const int *flag) {
   if (!*flag) { fprintf(stderr, "waits for a block that comes later\n"); abort(); }
 }
 inline float load_fresh(const float *p) { return *p; }
+inline uint2 load_fresh(const uint2 *p) { return *p; }
+template <int Count> inline void registers_take() {}
+template <int Count> inline void registers_give() {}
+inline void store_once(float4 *p, float4 v) { *p = v; }
+inline float load_fresh(const __nv_bfloat16 *p) { return __bfloat162float(*p); }
 
 inline float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
 inline float to_float(__half v) { return __half2float(v); }

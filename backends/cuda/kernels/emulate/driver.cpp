@@ -21,13 +21,17 @@
 #include "../quant.cu"
 #include "../scan.cu"
 #include "../ssd_entry.cu"
+#include "../step.cu"
 
 #include "fibres.h"
 
 namespace {
 
 typedef unsigned long long Pointer;
-enum { kOk = 0, kInvalid = 1, kOutOfMemory = 2, kNotFound = 500, kLost = 719 };
+enum { kOk = 0, kInvalid = 1, kOutOfMemory = 2, kNotFound = 500, kLost = 719, kTooLarge = 720 };
+constexpr unsigned kMultiprocessors = 2;
+
+void launch_apart(int blocks, int threads, std::function<void()> f) { launch(blocks, threads, f); }
 
 struct Function {
   void (*run)(const void *);
@@ -69,7 +73,7 @@ API cuDeviceGetCount(int *n) { *n = 1; return kOk; }
 API cuDeviceGet(int *d, int) { *d = 0; return kOk; }
 API cuDeviceGetName(char *s, int n, int) { snprintf(s, n, "emulated"); return kOk; }
 API cuDeviceGetAttribute(int *v, int which, int) {
-  *v = which == 75 ? 8 : which == 76 ? 0 : which == 16 ? 2 : which == 97 ? 166912 : 0;
+  *v = which == 75 ? 8 : which == 76 ? 0 : which == 16 ? kMultiprocessors : which == 97 ? 166912 : 0;
   return kOk;
 }
 API cuDeviceTotalMem_v2(size_t *n, int) { *n = setting("SSDC_EMULATED_MEMORY", 8LL << 30); return kOk; }
@@ -163,20 +167,32 @@ API cuEventDestroy_v2(int *e) { delete e; return kOk; }
 API cuEventRecord(int *, Stream *) { return kOk; }
 API cuEventSynchronize(int *) { return kOk; }
 API cuEventElapsedTime(float *ms, int *, int *) { *ms = 0; return kOk; }
-API cuLaunchKernel(Function *f, unsigned x, unsigned, unsigned, unsigned threads, unsigned, unsigned, unsigned shared, Stream *s, void **params, void **) {
-  if (!x || threads > kMaxThreads || shared + kSharedOrigin > sizeof raw_shared) return kInvalid;
+static int launch_function(Function *f, unsigned blocks, unsigned threads, unsigned shared, Stream *s, void **params, bool together) {
+  if (!blocks || threads > kMaxThreads || shared + kSharedOrigin > kSharedBytes) return kInvalid;
+  if (together && blocks > kMultiprocessors) return kTooLarge;
   static long long launches;
   const long long most = setting("SSDC_EMULATED_LAUNCHES", -1);
   if (most >= 0 && launches++ >= most) lost = true;
   if (most < 0) launches = 0;
   std::string bytes((const char *)params[0], f->size);
   return submit(s, [=] {
-    alignas(16) unsigned char copy[8192];
+    alignas(64) unsigned char copy[32768];
     memcpy(copy, bytes.data(), bytes.size());
-    launch(x, threads, [&] { f->run(copy); });
+    (together ? launch_together : launch_apart)(blocks, threads, [&] { f->run(copy); });
     return 0;
   });
 }
+API cuLaunchKernel(Function *f, unsigned x, unsigned, unsigned, unsigned threads, unsigned, unsigned, unsigned shared, Stream *s, void **params, void **) {
+  return launch_function(f, x, threads, shared, s, params, false);
+}
+struct Attribute { int id, padding, value, room[15]; };
+struct Config { unsigned grid[3], block[3], shared; Stream *stream; Attribute *attributes; unsigned n; };
+API cuLaunchKernelEx(const Config *c, Function *f, void **params, void **) {
+  bool together = false;
+  for (unsigned i = 0; i < c->n; i++) together |= c->attributes[i].id == 2 && c->attributes[i].value;
+  return launch_function(f, c->grid[0], c->block[0], c->shared, c->stream, params, together);
+}
+API cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, Function *, int, size_t) { *n = 1; return kOk; }
 API cuGetErrorName(int e, const char **s) {
   *s = e == kOutOfMemory ? "CUDA_ERROR_OUT_OF_MEMORY" : e == kLost ? "CUDA_ERROR_LAUNCH_FAILED" : e == kNotFound ? "CUDA_ERROR_NOT_FOUND" : "CUDA_ERROR_INVALID_VALUE";
   return kOk;
