@@ -147,7 +147,7 @@ def exact_tables(rows):
     stepped = [r for r in rows if "steps" in r]
     if not stepped:
         return out
-    out += ["", "A number that lies between two bytes falls to one of them by its last bit, and what follows is another computation: the quantised BERTs are as far",
+    out += ["", "A number that lies between two bytes falls to one of them by its last bit, and what follows is another computation: the quantised models are as far",
             "from ONNX Runtime, and from the exact evaluation, as ONNX Runtime is from itself. So each is also cut wherever it quantises, and every piece gets",
             "the exact bytes before it (`bench/steps.py`). Flips are bytes other than the exact ones; beyond is how much farther than half a unit the farthest byte",
             "lies from the number it rounds; scale is the largest relative error of scales that the graph computes.", "",
