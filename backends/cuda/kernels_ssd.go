@@ -16,7 +16,11 @@ func (b *Bind) ssdTensor(n *graph.Node, s *ssdArgs) (ok bool, err error) {
 	if t != tensor.BFloat16 && t != tensor.Float16 || s.bm.DType != t || s.cm.DType != t || s.y.DType != t || s.z != nil && s.z.DType != t {
 		return false, nil
 	}
-	if s.L == 1 || s.seq != nil || s.dt == nil || len(s.a.Shape) != 1 || s.d != nil && len(s.d.Shape) != 1 || s.P%8 != 0 || s.N%8 != 0 || s.N > 128 {
+	if s.L == 1 || s.dt == nil || len(s.a.Shape) != 1 || s.d != nil && len(s.d.Shape) != 1 || s.P%8 != 0 || s.N%8 != 0 || s.N > 256 {
+		return false, nil
+	}
+	// Where a sequence begins anew, the kernels have an exponent that no sum of exponents at most 0 makes up for.
+	if s.seq != nil && s.softplus == 0 && !(s.low >= 0) {
 		return false, nil
 	}
 	if s.hT != nil && s.hT.DType != tensor.Float32 || s.h0 != nil && s.h0.DType != tensor.Float32 || !s.y.aligned(16) {
@@ -52,62 +56,115 @@ func (b *Bind) ssdTensor(n *graph.Node, s *ssdArgs) (ok bool, err error) {
 	if dt.DType != t && dt.DType != tensor.Float32 {
 		return false, nil
 	}
-	name, size := half16[t], 128
-	if s.N <= 64 {
-		size = 64
+	k := ssdKernels{b: b, s: s, name: half16[t], wgmma: b.dev().arch == "sm_90a"}
+	// y is linear in the state: more than 128 columns of it are two passes, the second of which adds to y.
+	for from := 0; from < s.N; from += 128 {
+		cols, d, gate, more := min(128, s.N-from), par[1], z, s.N-from > 128
+		if from > 0 {
+			d = nil
+		}
+		if more {
+			gate = nil
+		}
+		k.state, k.size, k.plain = cols, 128, s.N <= 128 && z == nil
+		if cols <= 64 {
+			k.size = 64
+		}
+		add := min(from, 1)
+		k.fields = func(p *params) *params {
+			p.ptr(x).ptr(dt).ptr(par[0]).ptrAt(bm, 2*from).ptrAt(cm, 2*from).ptr(d).ptr(gate).ptr(par[2]).ptrAt(s.h0, 4*from).ptrAt(s.hT, 4*from).ptr(s.y)
+			p.i32(s.B, s.L, s.H, s.P, s.G, cols, typeCode[t], typeCode[dt.DType], s.softplus).f32(s.low, s.high)
+			return p.i32(s.N).ptr(s.seq).i32(add, 0)
+		}
+		if dev := b.dev().Device; k.wgmma && k.plain {
+			k.maps = func(p *params) *params {
+				return p.boxes(dev, x, s.B, s.L, s.H, s.P).boxes(dev, s.y, s.B, s.L, s.H, s.P).boxes(dev, bm, s.B, s.L, s.G, s.N).boxes(dev, cm, s.B, s.L, s.G, s.N)
+			}
+		}
+		if err := k.submit(); err != nil {
+			return false, err
+		}
 	}
-	wgmma := b.dev().arch == "sm_90a"
-	fields := func(p *params) *params {
-		p.ptr(x).ptr(dt).ptr(par[0]).ptr(bm).ptr(cm).ptr(par[1]).ptr(z).ptr(par[2]).ptr(s.h0).ptr(s.hT).ptr(s.y)
-		return p.i32(s.B, s.L, s.H, s.P, s.G, s.N, typeCode[t], typeCode[dt.DType], s.softplus).f32(s.low, s.high).i32(0)
-	}
-	args := func(hand, ready, states, decay *Mem, count, chunks int) *params {
-		return fields(&params{}).ptr(hand).ptr(ready).ptr(states).ptr(decay).i32(count, chunks)
-	}
-	perGroup := s.H / s.G * ceilDiv(s.P, 64)
-	sequences := s.B * s.G * ceilDiv(perGroup, ssdHeads)
-	most := b.dev().Info.Multiprocessors
-	if per := splitChunks(s.L, sequences, most); per*ssdChunk < s.L {
-		return true, b.ssdSplit(s, args, name, size, sequences, per, wgmma)
-	}
-	blocks := sequences
-	var hand, ready *Mem
-	if blocks > most {
-		blocks = most
-		hand, ready = b.Scratch(tensor.Float32, blocks*64*size*ssdHeads), b.Scratch(tensor.Int32, blocks*ssdHeads)
-		b.Do("fill", nil, func(s *session) error { return s.stream.Set(ready.addr(), 0, 4*blocks*ssdHeads) })
-	}
-	switch d := b.dev().Device; {
-	case wgmma && z == nil: // warpgroups in roles, bulk copies: kernels/ssd_tma.cuh
-		p := (&params{}).boxes(d, x, s.B, s.L, s.H, s.P).boxes(d, s.y, s.B, s.L, s.H, s.P).boxes(d, bm, s.B, s.L, s.G, s.N).boxes(d, cm, s.B, s.L, s.G, s.N)
-		p = fields(p).ptr(hand).ptr(ready)
-		p.b = append(p.b, make([]byte, -len(p.b)&63)...) // descriptors align their struct to 64 bytes
-		return true, b.ssdLaunch("ssd_tma_"+name, size, blocks, 512, p)
-	case wgmma:
-		return true, b.ssdLaunch("ssd_wgmma_"+name, size, blocks, 128*ssdHeads, args(hand, ready, nil, nil, 0, 0))
-	}
-	return true, b.ssdLaunch("ssd_mma_"+name, size, blocks, 128*ssdHeads, args(hand, ready, nil, nil, 0, 0))
+	return true, nil
 }
 
-func (b *Bind) ssdLaunch(kernel string, size, blocks, threads int, p *params) error {
-	kernel += map[int]string{64: "_64", 128: "_128"}[size]
-	shared, err := b.dev().number("ssd_entry", kernel+"_shared")
+// ssdKernels submits the launches of one pass over up to 128 columns of the state.
+type ssdKernels struct {
+	b            *Bind
+	s            *ssdArgs
+	name         string // of the 16-bit type
+	wgmma, plain bool   // plain: nothing that warpgroups in roles (kernels/ssd_tma.cuh) do not know
+	state, size  int    // columns; rounded up to what kernels have
+	fields, maps func(*params) *params
+}
+
+// ssdSegments is struct Segments: a sequence cut in time.
+type ssdSegments struct {
+	states, decay, behind *Mem
+	count, chunks, shares int
+}
+
+func (k *ssdKernels) args(hand, ready *Mem, g ssdSegments) *params {
+	p := &params{}
+	if k.maps != nil {
+		k.maps(p)
+	}
+	k.fields(p).ptr(hand).ptr(ready).ptr(g.states).ptr(g.decay).ptr(g.behind).i32(g.count, g.chunks, g.shares, 0)
+	if k.maps != nil {
+		p.b = append(p.b, make([]byte, -len(p.b)&63)...) // descriptors align their struct to 64 bytes
+	}
+	return p
+}
+
+// forward launches the pass itself.
+func (k *ssdKernels) forward(blocks int, hand, ready *Mem, g ssdSegments) error {
+	switch {
+	case k.maps != nil: // warpgroups in roles, bulk copies: kernels/ssd_tma.cuh
+		return k.launch("ssd_tma_", blocks, 512, k.args(hand, ready, g))
+	case k.wgmma:
+		return k.launch("ssd_wgmma_", blocks, 128*ssdHeads, k.args(hand, ready, g))
+	}
+	return k.launch("ssd_mma_", blocks, 128*ssdHeads, k.args(hand, ready, g))
+}
+
+func (k *ssdKernels) submit() error {
+	b, s := k.b, k.s
+	sequences := s.B * s.G * ceilDiv(s.H/s.G*ceilDiv(s.P, 64), ssdHeads)
+	most := b.dev().Info.Multiprocessors
+	if per := splitChunks(s.L, sequences, most); per*ssdChunk < s.L {
+		return k.split(sequences, per, most)
+	}
+	if sequences <= most {
+		return k.forward(sequences, nil, nil, ssdSegments{})
+	}
+	hand, ready := b.Scratch(tensor.Float32, most*64*k.size*ssdHeads), b.Scratch(tensor.Int32, most*ssdHeads)
+	b.Do("fill", nil, func(s *session) error { return s.stream.Set(ready.addr(), 0, 4*most*ssdHeads) })
+	return k.forward(most, hand, ready, ssdSegments{})
+}
+
+func (k *ssdKernels) launch(kernel string, blocks, threads int, p *params) error {
+	kernel += k.name + map[int]string{64: "_64", 128: "_128"}[k.size]
+	shared, err := k.b.dev().number("ssd_entry", kernel+"_shared")
 	if err != nil {
 		return err
 	}
-	return b.Launch("ssd_entry", kernel, blocks, threads, shared, p)
+	return k.b.Launch("ssd_entry", kernel, blocks, threads, shared, p)
 }
 
-// splitChunks is how many chunks a segment has when few long sequences are cut in time: the number that ends soonest when
-// whole waves of blocks run, where a segment costs 8 chunks more. With enough sequences to fill the device they stay whole.
+// splitChunks is how many chunks a segment has when few long sequences are cut in time: the number that ends soonest, by the
+// costs in kernels/ssd_split_host.cuh. With enough sequences to fill the device they stay whole.
 func splitChunks(length, sequences, most int) int {
 	chunks := ceilDiv(length, ssdChunk)
-	if sequences*2 > most || chunks < 16 {
-		return chunks
-	}
 	best, least := 1, -1
-	for n := 1; n <= 64 && n <= chunks; n++ {
-		cost := ceilDiv(sequences*n, most) * (ceilDiv(chunks, n) + 8)
+	for n := 1; n <= 256 && n <= chunks; n++ {
+		all, per := sequences*n, ceilDiv(chunks, n)
+		cost := ceilDiv(all, most) * per * 10
+		if n == 1 && sequences > most { // then blocks share them evenly
+			cost = sequences * chunks * 10 / most
+		}
+		if n > 1 {
+			cost += 3*per + all*(per+8)/most
+		}
 		if least < 0 || cost < least {
 			least, best = cost, n
 		}
@@ -115,22 +172,32 @@ func splitChunks(length, sequences, most int) int {
 	return ceilDiv(chunks, best)
 }
 
-// ssdSplit submits the three launches of a pass cut in time.
-func (b *Bind) ssdSplit(s *ssdArgs, args func(hand, ready, states, decay *Mem, count, chunks int) *params, name string, size, sequences, per int, wgmma bool) error {
+// split submits the launches of a pass cut in time: kernels/ssd_split.cuh.
+func (k *ssdKernels) split(sequences, per, most int) error {
+	b, s := k.b, k.s
 	count := ceilDiv(ceilDiv(s.L, ssdChunk), per)
-	all := s.B * s.H * s.P * s.N
-	states, decay := b.Scratch(tensor.Float32, count*all), b.Scratch(tensor.Float32, count*s.B*s.H)
-	collect, forward := "ssd_states_mma_"+name, "ssd_mma_"+name
-	if wgmma {
-		collect, forward = "ssd_states_wgmma_"+name, "ssd_wgmma_"+name
+	all, strips := s.B*s.H*s.P*k.state, s.B*s.H*ceilDiv(s.P, 64)
+	g := ssdSegments{
+		states: b.Scratch(tensor.Float32, count*all), decay: b.Scratch(tensor.Float32, count*s.B*s.H), behind: b.Scratch(tensor.Float32, count*strips),
+		count: count, chunks: per, shares: min(sequences*count, most),
 	}
-	if count > 1 {
-		if err := b.ssdLaunch(collect, size, sequences*(count-1), 128*ssdHeads, args(nil, nil, states, decay, count, per)); err != nil {
-			return err
-		}
+	plain := *k
+	plain.maps = nil
+	collect := "ssd_states_mma_"
+	if k.wgmma {
+		collect = "ssd_states_wgmma_"
 	}
-	if err := b.Launch("ssd_entry", "ssd_segments", ceilDiv(all, 512), 128, 0, args(nil, nil, states, decay, count, per)); err != nil {
+	if err := b.Launch("ssd_entry", "ssd_decays", count*s.B*ceilDiv(s.H, 32), 256, 1024, plain.args(nil, nil, g)); err != nil {
 		return err
 	}
-	return b.ssdLaunch(forward, size, sequences*count, 128*ssdHeads, args(nil, nil, states, decay, count, per))
+	if err := b.Launch("ssd_entry", "ssd_behind", ceilDiv(strips, 128), 128, 0, plain.args(nil, nil, g)); err != nil {
+		return err
+	}
+	if err := plain.launch(collect, sequences*(count-1), 128*ssdHeads, plain.args(nil, nil, g)); err != nil {
+		return err
+	}
+	if err := b.Launch("ssd_entry", "ssd_segments", ceilDiv(all, 512), 128, 0, plain.args(nil, nil, g)); err != nil {
+		return err
+	}
+	return k.forward(g.shares, nil, nil, g)
 }

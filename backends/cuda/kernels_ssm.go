@@ -309,10 +309,10 @@ func lowerSelective(b *Bind, n *graph.Node) error {
 	if y == nil || L == 0 || N == 0 || N > 256 {
 		return ErrFallback
 	}
-	size, lanes := 256, 32
-	for _, s := range [][2]int{{64, 16}, {16, 4}, {8, 4}} {
-		if N <= s[0] {
-			size, lanes = s[0], s[1]
+	var size, lanes, steps int // columns of a state, threads of a channel, positions at once
+	for _, c := range [][3]int{{256, 16, 16}, {128, 8, 16}, {64, 8, 32}, {32, 4, 32}, {16, 4, 64}, {8, 4, 64}} {
+		if N <= c[0] {
+			size, lanes, steps = c[0], c[1], c[2]
 		}
 	}
 	softplus := 0
@@ -321,7 +321,7 @@ func lowerSelective(b *Bind, n *graph.Node) error {
 	}
 	p := (&params{}).seq(m[0]).seq(m[1]).seq(m[3]).seq(m[4]).seq(m[6]).seq(y).tensor(m[2]).tensor(m[5]).tensor(m[7]).tensor(m[8]).tensor(hT).i64(B, L, D, N, softplus)
 	channels := 128 / lanes
-	return b.Launch("scan", fmt.Sprint("selective_", size), B*ceilDiv(D, channels), 128, (2*64*size+3*64*channels)*4, p)
+	return b.Launch("scan", fmt.Sprint("selective_", size), B*ceilDiv(D, channels), 128, (2*size+3*channels)*steps*4, p)
 }
 
 func lowerLinearScan(b *Bind, n *graph.Node) error {

@@ -104,14 +104,19 @@ func TestProducts(t *testing.T) {
 	}
 }
 
-// TestSSDTensorCores: 16-bit operands take the fused kernel, whole and cut in time.
+// TestSSDTensorCores: 16-bit operands take the fused kernel, whole and cut in time, with packed sequences, a gate, and states of
+// more than 128 columns; the last ones it does not serve.
 func TestSSDTensorCores(t *testing.T) {
 	for _, d := range []tensor.DType{tensor.BFloat16, tensor.Float16} {
 		for _, c := range []struct {
 			B, L, H, P, G, N int
-			kernel           string
+			seq, gate        bool
 		}{
-			{1, 70, 4, 64, 1, 128, "ssd"}, {2, 130, 2, 16, 2, 16, "ssd"}, {1, 1030, 1, 8, 1, 32, "ssd"}, {1, 1, 4, 64, 1, 128, "ssd"}, {1, 20, 2, 10, 1, 12, "ssd"},
+			{B: 1, L: 70, H: 4, P: 64, G: 1, N: 128}, {B: 2, L: 130, H: 2, P: 16, G: 2, N: 16},
+			{B: 1, L: 1030, H: 1, P: 8, G: 1, N: 32}, {B: 1, L: 150, H: 3, P: 64, G: 1, N: 128, seq: true},
+			{B: 1, L: 1100, H: 2, P: 80, G: 1, N: 64, seq: true}, {B: 1, L: 90, H: 2, P: 32, G: 1, N: 96, gate: true, seq: true},
+			{B: 2, L: 100, H: 3, P: 64, G: 1, N: 256}, {B: 1, L: 70, H: 2, P: 24, G: 2, N: 136, gate: true, seq: true},
+			{B: 1, L: 1, H: 4, P: 64, G: 1, N: 128}, {B: 1, L: 20, H: 2, P: 10, G: 1, N: 12},
 		} {
 			t.Run(fmt.Sprintf("%v/%+v", d, c), func(t *testing.T) {
 				dt := random(2, d, c.B, c.L, c.H)
@@ -123,12 +128,41 @@ func TestSSDTensorCores(t *testing.T) {
 					random(1, d, c.B, c.L, c.H, c.P), dt, A, random(4, d, c.B, c.L, c.G, c.N), random(5, d, c.B, c.L, c.G, c.N), random(6, tensor.Float32, c.H), nil,
 					random(7, tensor.Float32, c.H), random(8, tensor.Float32, c.B, c.H, c.P, c.N),
 				}
+				if c.gate {
+					in[6] = random(9, d, c.B, c.L, c.H, c.P)
+				}
+				if c.seq {
+					seq := tensor.New(tensor.Int32, c.B, c.L)
+					for i := range seq.Len() {
+						seq.SetAt(i, float64(i%c.L*i%c.L/300+i%c.L/29)) // starts far apart and near, some on a chunk's first position
+					}
+					in = append(in, seq)
+				}
 				got, kernels := runNode(t, ssmOp("SSD"), graph.Attrs{"dt_softplus": int64(1)}, in, 2, nil, func(i int, _ *tensor.Tensor) bool { return i == 2 || i == 5 || i == 7 })
 				if lim := map[tensor.DType]float64{tensor.BFloat16: 8e-3, tensor.Float16: 1.5e-3}[d]; !(got <= lim) {
 					t.Errorf("distance %.2e on %v, at most %.0e", got, kernels, lim)
 				}
 			})
 		}
+	}
+}
+
+// TestSelectiveScan: every width of the kernel, with lengths that fit no tile, against float64.
+func TestSelectiveScan(t *testing.T) {
+	for _, N := range []int{3, 8, 16, 20, 32, 48, 64, 100, 128, 200, 256} {
+		t.Run(fmt.Sprint(N), func(t *testing.T) {
+			const B, L, D = 2, 83, 37
+			A := random(3, tensor.Float32, D, N)
+			for i := range A.Len() {
+				A.SetAt(i, -0.01-A.At(i)*A.At(i))
+			}
+			f := tensor.Float32
+			in := []*tensor.Tensor{random(1, f, B, L, D), random(2, f, B, L, D), A, random(4, f, B, L, N), random(5, f, B, L, N), random(6, f, D), random(7, f, B, L, D), random(8, f, D), random(9, f, B, D, N)}
+			got, _ := runNode(t, ssmOp("SelectiveScan"), graph.Attrs{"dt_softplus": int64(1)}, in, 2, nil, never)
+			if !(got <= 1e-6) {
+				t.Errorf("distance %.2e, at most 1e-6", got)
+			}
+		})
 	}
 }
 
@@ -363,7 +397,12 @@ func TestSplitChunks(t *testing.T) {
 	if got := splitChunks(4096, 320, 132); got != 64 {
 		t.Errorf("320 sequences: segments of %d chunks, want all 64", got)
 	}
-	if got := splitChunks(1<<20, 40, 132); got >= 1<<14 || got < 1 {
-		t.Errorf("40 sequences of a million: segments of %d chunks", got)
+	for _, sequences := range []int{133, 140, 200} {
+		if got := splitChunks(64000, sequences, 132); got != 1000 {
+			t.Errorf("%d sequences: segments of %d chunks, want all 1000", sequences, got)
+		}
+	}
+	if got := splitChunks(1<<20, 40, 132); got != 113 { // 145 segments, of which a block takes 44 at most
+		t.Errorf("40 sequences of a million: segments of %d chunks, want 113", got)
 	}
 }

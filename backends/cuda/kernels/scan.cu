@@ -210,35 +210,39 @@ struct Selective {
   int64 batch, length, channels, state, softplus;
 };
 
-// Lanes threads share a channel; each keeps Each states, n = i*Lanes + lane. Channels of a block: 128 / Lanes.
-template <int Lanes, int Each> __device__ __forceinline__ void selective(const Selective &p) {
-  constexpr int channels = 128 / Lanes, N = Lanes * Each, steps_at_once = 64;
+// Lanes threads share a channel; each keeps Each states. A block of 128 has 128 / Lanes channels and stages Steps positions, a
+// multiple of Lanes: the sums of as many positions as lanes are added up together, and each lane ends with one of them. What
+// counts is an exponential a state and position, 16 a cycle and multiprocessor.
+template <int Lanes, int Each, int Steps> __device__ __forceinline__ void selective(const Selective &p) {
+  constexpr int channels = 128 / Lanes, N = Lanes * Each, wide = Each < 4 ? Each : 4;
   SSDC_SHARED(float, shared);
-  float *Bs = shared, *Cs = Bs + steps_at_once * N, *us = Cs + steps_at_once * N, *ds = us + steps_at_once * channels, *ys = ds + steps_at_once * channels;
+  float *Bs = shared, *Cs = Bs + Steps * N, *us = Cs + Steps * N, *ds = us + Steps * channels, *ys = ds + Steps * channels;
   const int64 tiles = (p.channels + channels - 1) / channels, b = blockIdx.x / tiles, c0 = blockIdx.x % tiles * channels;
   const int lane = threadIdx.x % Lanes, mine = threadIdx.x / Lanes;
   const int64 c = c0 + mine;
   const bool live = c < p.channels;
+  auto column = [&](int i) { return (i / wide * Lanes + lane) * wide + i % wide; };
   float A[Each], S[Each];
 #pragma unroll
   for (int i = 0; i < Each; i++) {
-    const int n = i * Lanes + lane;
+    const int n = column(i);
     const bool in = live && n < p.state;
     A[i] = in ? loadf(p.A, c * p.state + n) * 1.4426950408889634f : 0.f;
     S[i] = in && p.h0.data ? loadf(p.h0, (b * p.channels + c) * p.state + n) : 0.f;
   }
-  for (int64 t0 = 0; t0 < p.length; t0 += steps_at_once) {
-    const int steps = (int)(p.length - t0 < steps_at_once ? p.length - t0 : steps_at_once);
+  for (int64 t0 = 0; t0 < p.length; t0 += Steps) {
+    const int steps = (int)(p.length - t0 < Steps ? p.length - t0 : Steps), padded = (steps + Lanes - 1) / Lanes * Lanes;
     __syncthreads();
-    for (int i = threadIdx.x; i < steps * N; i += 128) {
+    for (int i = threadIdx.x; i < padded * N; i += 128) {
       const int t = i / N, n = i % N;
-      Bs[i] = n < p.state ? loadf(p.B.data, p.B.type, b * p.B.per_batch + (t0 + t) * p.B.per_step + n) : 0.f;
-      Cs[i] = n < p.state ? loadf(p.C.data, p.C.type, b * p.C.per_batch + (t0 + t) * p.C.per_step + n) : 0.f;
+      const bool in = t < steps && n < p.state;
+      Bs[i] = in ? loadf(p.B.data, p.B.type, b * p.B.per_batch + (t0 + t) * p.B.per_step + n) : 0.f;
+      Cs[i] = in ? loadf(p.C.data, p.C.type, b * p.C.per_batch + (t0 + t) * p.C.per_step + n) : 0.f;
     }
-    for (int i = threadIdx.x; i < steps * channels; i += 128) {
+    for (int i = threadIdx.x; i < padded * channels; i += 128) {  // a step of 0 past the end leaves the state as it is
       const int64 t = t0 + i / channels, q = c0 + i % channels;
       float u = 0.f, d = 0.f;
-      if (q < p.channels) {
+      if (t < p.length && q < p.channels) {
         u = loadf(p.u.data, p.u.type, b * p.u.per_batch + t * p.u.per_step + q);
         d = loadf(p.dt.data, p.dt.type, b * p.dt.per_batch + t * p.dt.per_step + q) + (p.dt_bias.data ? loadf(p.dt_bias, q) : 0.f);
         if (p.softplus) d = softplus_of(d);
@@ -246,18 +250,34 @@ template <int Lanes, int Each> __device__ __forceinline__ void selective(const S
       us[i] = u, ds[i] = d;
     }
     __syncthreads();
-    for (int t = 0; t < steps; t++) {
-      const float d = ds[t * channels + mine], in = d * us[t * channels + mine];
-      float sum = 0.f;
+    for (int t = 0; t < padded; t += Lanes) {
+      float sum[Lanes];
 #pragma unroll
-      for (int i = 0; i < Each; i++) {
-        const int n = i * Lanes + lane;
-        S[i] = exp2f(A[i] * d) * S[i] + in * Bs[t * N + n];
-        sum += S[i] * Cs[t * N + n];
+      for (int k = 0; k < Lanes; k++) {
+        const float d = ds[(t + k) * channels + mine], in = d * us[(t + k) * channels + mine];
+        const float *Bt = Bs + (t + k) * N, *Ct = Cs + (t + k) * N;
+        sum[k] = 0.f;
+#pragma unroll
+        for (int i = 0; i < Each; i += wide) {
+          float bv[wide], cv[wide];
+#pragma unroll
+          for (int j = 0; j < wide; j++) bv[j] = Bt[column(i + j)], cv[j] = Ct[column(i + j)];
+#pragma unroll
+          for (int j = 0; j < wide; j++) {
+            S[i + j] = exp2_fast(A[i + j] * d) * S[i + j] + in * bv[j];
+            sum[k] += S[i + j] * cv[j];
+          }
+        }
       }
 #pragma unroll
-      for (int o = Lanes / 2; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
-      if (lane == 0) ys[t * channels + mine] = sum;
+      for (int o = Lanes / 2; o; o >>= 1) {
+#pragma unroll
+        for (int k = 0; k < o; k++) {
+          const float give = lane & o ? sum[k] : sum[k + o], keep = lane & o ? sum[k + o] : sum[k];
+          sum[k] = keep + __shfl_xor_sync(0xffffffffu, give, o);
+        }
+      }
+      ys[(t + lane) * channels + mine] = sum[0];
     }
     __syncthreads();
     for (int i = threadIdx.x; i < steps * channels; i += 128) {
@@ -272,17 +292,19 @@ template <int Lanes, int Each> __device__ __forceinline__ void selective(const S
   if (!p.hT.data || !live) return;
 #pragma unroll
   for (int i = 0; i < Each; i++) {
-    const int n = i * Lanes + lane;
+    const int n = column(i);
     if (n < p.state) storef(p.hT, (b * p.channels + c) * p.state + n, S[i]);
   }
 }
 
 }  // namespace
 
-SSDC_KERNEL(selective_8, Selective, 128) { selective<4, 2>(p); }
-SSDC_KERNEL(selective_16, Selective, 128) { selective<4, 4>(p); }
-SSDC_KERNEL(selective_64, Selective, 128) { selective<16, 4>(p); }
-SSDC_KERNEL(selective_256, Selective, 128) { selective<32, 8>(p); }
+SSDC_KERNEL(selective_8, Selective, 128) { selective<4, 2, 64>(p); }
+SSDC_KERNEL(selective_16, Selective, 128) { selective<4, 4, 64>(p); }
+SSDC_KERNEL(selective_32, Selective, 128) { selective<4, 8, 32>(p); }
+SSDC_KERNEL(selective_64, Selective, 128) { selective<8, 8, 32>(p); }
+SSDC_KERNEL(selective_128, Selective, 128) { selective<8, 16, 16>(p); }
+SSDC_KERNEL(selective_256, Selective, 128) { selective<16, 16, 16>(p); }
 
 namespace {
 

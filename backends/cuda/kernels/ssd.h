@@ -12,6 +12,7 @@ enum { SSDC_BF16 = 0, SSDC_F16 = 1, SSDC_F32 = 2 };
 
 // How a forward call computes. AUTO takes TMA on sm_90, or WGMMA when a gate z is given, MMA elsewhere, and
 // SERIAL for shapes that the tensor-core kernels do not cover. TMA knows no z and always works at two strips a block.
+// States of more than 128 are two calls, one for each half, as y is linear in them: pitch and add.
 enum { SSDC_AUTO = 0, SSDC_WGMMA_PATH = 1, SSDC_MMA_PATH = 2, SSDC_SERIAL_PATH = 3, SSDC_TMA_PATH = 4 };
 
 enum { SSDC_BAD_ARGUMENT = -1, SSDC_UNSUPPORTED = -2 };
@@ -31,6 +32,9 @@ struct ssdc_ssd {
   int type, dt_type;     // SSDC_BF16 or SSDC_F16; SSDC_F32 or the same as type
   int softplus;          // dt = softplus(dt + bias), else dt + bias
   float dt_low, dt_high; // clamp after softplus
+  int pitch;             // elements from row to row of Bm, Cm, h0 and hT, whose rows have `state` of them; 0: state
+  const int *seq_idx;    // [B,L] or null; where it changes, a sequence begins anew (no decay and no state from before)
+  int add;               // y is added to what is there, before the gate: not with TMA
 };
 
 #ifndef SSDC_DEVICE_ONLY

@@ -34,6 +34,7 @@ struct ForwardTma {
   TmaMaps maps;
   ssdc_ssd p;
   Handoff handoff;
+  Segments segments;
 };
 #endif
 
@@ -55,7 +56,7 @@ struct ForwardTma {
 
 #define TMA(name, T, NT)                                                                                                 \
   SSDC_NUMBER(name##_shared, (TmaLayout<NT>::requested));                                                                \
-  SSDC_KERNEL(name, ForwardTma, 512) { ssd_forward_tma<T, NT>(p.p, p.maps, p.handoff); }
+  SSDC_KERNEL(name, ForwardTma, 512) { ssd_forward_tma<T, NT>(p.p, p.maps, p.handoff, p.segments); }
 
 FORWARD(ssd_mma_bf16_64, __nv_bfloat16, 64, 2, false)
 FORWARD(ssd_mma_bf16_128, __nv_bfloat16, 128, 2, false)
@@ -79,4 +80,6 @@ STATES(ssd_states_wgmma_bf16_128, __nv_bfloat16, 128, true)
 STATES(ssd_states_wgmma_f16_64, __half, 64, true)
 STATES(ssd_states_wgmma_f16_128, __half, 128, true)
 #endif
+SSDC_KERNEL(ssd_decays, Forward, 256) { ssd_segment_decays(p.p, p.segments); }
+SSDC_KERNEL(ssd_behind, Forward, 128) { ssd_segment_behind(p.p, p.segments); }
 SSDC_KERNEL(ssd_segments, Forward, 128) { ssd_segment_scan(p.p, p.segments); }

@@ -62,6 +62,16 @@ __device__ __forceinline__ float silu(float v) { return v / (1.f + __expf(-v)); 
 // running sum (SSD.md 1.5); 150 in base 2.
 __device__ __forceinline__ float bounded(float a) { return a < -150.f ? -150.f : a; }
 
+// The exponent of a step's decay, base 2. Where a sequence begins anew it is one that exp2 takes to 0.
+__device__ __forceinline__ float exponent(const ssdc_ssd &p, float a_scale, float d, int b, int t) {
+  if (p.seq_idx && t > 0 && t < p.length) {
+    const int *at = p.seq_idx + (size_t)b * p.length + t;
+    if (at[0] != at[-1]) return -150.f;
+  }
+  return bounded(a_scale * d);
+}
+__device__ __forceinline__ int pitch_of(const ssdc_ssd &p) { return p.pitch ? p.pitch : p.state; }
+
 // Per chunk and head, in shared memory.
 struct Decay {
   float cum[kChunk];     // inclusive sum of a, base 2
@@ -71,11 +81,11 @@ struct Decay {
 
 // One warp fills a chunk's Decay from the raw step sizes of rows 2*lane and 2*lane+1; returns the
 // sum of the whole chunk, base 2.
-__device__ __forceinline__ float fill_decay(const ssdc_ssd &p, Decay &decay, float2 steps, int t0, float a_scale, float bias, int lane) {
+__device__ __forceinline__ float fill_decay(const ssdc_ssd &p, Decay &decay, float2 steps, int b, int t0, float a_scale, float bias, int lane) {
   const int t = t0 + 2 * lane;
   const float d0 = t < p.length ? step_size(p, steps.x, bias) : 0.f;
   const float d1 = t + 1 < p.length ? step_size(p, steps.y, bias) : 0.f;
-  const float a0 = bounded(a_scale * d0), a1 = bounded(a_scale * d1);
+  const float a0 = exponent(p, a_scale, d0, b, t), a1 = exponent(p, a_scale, d1, b, t + 1);
   float sum = a0 + a1;
 #pragma unroll
   for (int o = 1; o < 32; o <<= 1) {
@@ -178,7 +188,7 @@ struct Handoff {
   int *ready;     // [blocks], 0 at launch
 };
 
-// Blocks take equal shares of all chunks of all sequences, in order. A share is worked off from its
+// Blocks take equal shares of all chunks of all sequences, in order, in units of `per` chunks. A share is worked off from its
 // end: first the beginning of a sequence that the next block continues, whose state is handed over;
 // then whole sequences; last the rest of the sequence that the previous block began, whose state
 // has long been ready. A block never waits before it has handed over, unless its whole share lies
@@ -188,9 +198,10 @@ struct Piece {
 };
 struct Share {
   int s0, c0, s1, c1, chunks;
-  __device__ __forceinline__ Share(long long sequences, int chunks, int block, int blocks) : chunks(chunks) {
-    const long long from = sequences * chunks * block / blocks, to = sequences * chunks * (block + 1) / blocks;
-    s0 = from / chunks, c0 = from % chunks, s1 = to / chunks, c1 = to % chunks;
+  __device__ __forceinline__ Share(long long sequences, int chunks, int block, int blocks, int per = 1) : chunks(chunks) {
+    const int units = (chunks + per - 1) / per;
+    const long long from = sequences * units * block / blocks, to = sequences * units * (block + 1) / blocks;
+    s0 = from / units, c0 = from % units * per, s1 = to / units, c1 = to % units * per;
   }
   __device__ __forceinline__ int total() const { return (s1 - s0) * chunks + c1 - c0; }
   __device__ __forceinline__ int pieces() const { return s1 - s0 + (c1 > 0); }
@@ -200,19 +211,28 @@ struct Share {
   }
 };
 
-// A sequence cut in time, for a batch with fewer sequences than multiprocessors (ssd_split.cuh):
-// segment i of every sequence begins with states[i].
+// Sequences cut in time, for a batch with fewer of them than multiprocessors (ssd_split.cuh). Blocks take shares of whole
+// segments, and a share begins with a state from `states`.
 struct Segments {
-  float *states;  // [count, B, H, P, N]
+  float *states;  // [count, B, H, P, N], of segments that a share begins with
   float *decay;   // [count, B, H]: sum of a over the segment, base 2
+  float *behind;  // [count, B, H, strips]: such a sum from a segment's end to the next beginning of a share; kBegins, kNever
   int count;      // 0: sequences are whole
   int chunks;     // of a segment; the last may have fewer
+  int shares;     // of all segments of all sequences
   // Blocks that share B and C are neighbours.
   __device__ __forceinline__ Piece piece(int block, int sequences, int all) const {
     const int i = block / sequences;
     return {block % sequences, i * chunks, min(all, (i + 1) * chunks)};
   }
+  // The first segment after i of a sequence that a share begins with; count: there is none.
+  __device__ __forceinline__ int next_begin(long long sequences, int sequence, int i) const {
+    const long long all = sequences * count, first = (long long)sequence * count, share = ((first + i + 1) * shares + all - 1) / all;
+    const long long at = all * share / shares - first;
+    return at < count ? (int)at : count;
+  }
 };
+constexpr float kBegins = 1.f, kNever = -1e30f;  // a share begins at the segment's end; no share of this sequence begins behind it
 
 // T: 16-bit type; NT: N rounded up to 64 or 128; Heads: warpgroups of a block;
 // Wg: products by wgmma (sm_90a), else by mma.sync.
@@ -227,22 +247,22 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
 
   const int thread = threadIdx.x, wg = thread >> 7, warp = (thread >> 5) & 3, lane = thread & 31;
   const int quad_row = lane >> 2, quad_lane = lane & 3;
-  const int L = p.length, H = p.heads, P = p.head_dim, G = p.groups, N = p.state;
+  const int L = p.length, H = p.heads, P = p.head_dim, G = p.groups, N = p.state, pitch = pitch_of(p);
 
   // A strip is 64 columns of one head; a block works at `Heads` strips of one sequence and group
   // at a time, and those that share B and C are neighbours.
   const int strips = (P + 63) / 64, per_group = H / G * strips;
   const int blocks = (per_group + Heads - 1) / Heads;
   const int chunks = (L + kChunk - 1) / kChunk;
-  const size_t row = (size_t)H * P, bc_row = (size_t)G * N;
+  const size_t row = (size_t)H * P, bc_row = (size_t)G * pitch;
   const uint32_t S_tile = base + Place::S + wg * Place::matrix;
   Decay *decays = reinterpret_cast<Decay *>(shared + Place::decay) + 2 * wg;
   const int state_row = warp * 16 + quad_row;
-  const Share share((long long)p.batch * G * blocks, chunks, blockIdx.x, gridDim.x);
+  const Share share((long long)p.batch * G * blocks, chunks, blockIdx.x, gridDim.x, segments.count ? segments.chunks : 1);
 
-  const int pieces = segments.count ? 1 : share.pieces();
+  const int pieces = share.pieces();
   for (int piece_index = 0; piece_index < pieces; piece_index++) {
-    const Piece piece = segments.count ? segments.piece(blockIdx.x, p.batch * G * blocks, chunks) : share.piece(piece_index);
+    const Piece piece = share.piece(piece_index);
     const int b = piece.sequence / (G * blocks), g = piece.sequence / blocks % G;
     const int in_group = piece.sequence % blocks * Heads + wg;
     const bool active = in_group < per_group;
@@ -252,8 +272,8 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
     const T *x = static_cast<const T *>(p.x) + ((size_t)b * L * H + h) * P + p0;
     const T *z = p.z ? static_cast<const T *>(p.z) + ((size_t)b * L * H + h) * P + p0 : nullptr;
     T *y = static_cast<T *>(p.y) + ((size_t)b * L * H + h) * P + p0;
-    const T *Bm = static_cast<const T *>(p.Bm) + ((size_t)b * L * G + g) * N;
-    const T *Cm = static_cast<const T *>(p.Cm) + ((size_t)b * L * G + g) * N;
+    const T *Bm = static_cast<const T *>(p.Bm) + ((size_t)b * L * G + g) * pitch;
+    const T *Cm = static_cast<const T *>(p.Cm) + ((size_t)b * L * G + g) * pitch;
     const float a_scale = p.A[h] * kLog2e, bias = p.dt_bias ? p.dt_bias[h] : 0.f, skip = p.D ? p.D[h] : 0.f;
 
     auto load_chunk = [&](int c) {
@@ -299,6 +319,7 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
 #pragma unroll
       for (int i = 0; i < NT / 2; i++) S[i] = load_fresh(from + i * 128 * Heads);
     } else {
+      const int from = segments.count ? N : pitch;
       const float *initial = segments.count ? segments.states + (size_t)(piece.first / segments.chunks) * p.batch * row * N : p.h0;
 #pragma unroll
     for (int j = 0; j < NT / 8; j++) {
@@ -307,7 +328,7 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
         const int pr = state_row + 8 * i, n = 8 * j + 2 * quad_lane;
         float2 v = make_float2(0.f, 0.f);
         if (initial && active && pr < columns && n < N)
-          v = *reinterpret_cast<const float2 *>(initial + (((size_t)b * H + h) * P + p0 + pr) * N + n);
+          v = *reinterpret_cast<const float2 *>(initial + (((size_t)b * H + h) * P + p0 + pr) * from + n);
         S[4 * j + 2 * i] = v.x;
         S[4 * j + 2 * i + 1] = v.y;
       }
@@ -331,7 +352,7 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
       const uint32_t C_tile = stage + Place::C, B_tile = stage + Place::B, X_tile = stage + Place::X + wg * kTile;
       Decay &decay = decays[c & 1];
 
-      if (warp == 0) fill_decay(p, decay, steps, t0, a_scale, bias, lane);
+      if (warp == 0) fill_decay(p, decay, steps, b, t0, a_scale, bias, lane);
       // Publishes this chunk's tiles, the state's tile and the decays; and every warp is
       // done with the other stage, which the next load overwrites.
       copy_wait_all();
@@ -467,6 +488,16 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
             Y[4 * j + 2 * i + 1] += skip * v.y;
           }
         }
+        if (p.add && inside) {
+#pragma unroll
+          for (int j = 0; j < 8; j++) {
+            if (8 * j < columns) {
+              const float2 v = unpack(T(), *reinterpret_cast<const uint32_t *>(y + t * row + 8 * j + 2 * quad_lane));
+              Y[4 * j + 2 * i] += v.x;
+              Y[4 * j + 2 * i + 1] += v.y;
+            }
+          }
+        }
         if (z && inside) {
 #pragma unroll
           for (int j = 0; j < 8; j++) {
@@ -513,7 +544,7 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
         for (int i = 0; i < 2; i++) {
           const int pr = state_row + 8 * i, n = 8 * j + 2 * quad_lane;
           if (pr < columns && n < N)
-            *reinterpret_cast<float2 *>(p.hT + (((size_t)b * H + h) * P + p0 + pr) * N + n) =
+            *reinterpret_cast<float2 *>(p.hT + (((size_t)b * H + h) * P + p0 + pr) * pitch + n) =
                 make_float2(S[4 * j + 2 * i], S[4 * j + 2 * i + 1]);
         }
       }
@@ -541,7 +572,7 @@ template <class T> __global__ void ssd_serial(const ssdc_ssd p) {
   for (int t = 0; t < L; t++) {
     const size_t at = ((size_t)b * L + t) * H + h, bc = (((size_t)b * L + t) * G + g) * N;
     const float dt = step_size(p, load_dt(p, at), bias), xv = to_float(x[at * P + pr]);
-    const float decay = __expf(A * dt);
+    const float decay = exp2_fast(exponent(p, A * kLog2e, dt, b, t));
     float sum = 0.f;
 #pragma unroll
     for (int i = 0; i < 16; i++) {
@@ -688,8 +719,8 @@ template <class T> int forward(const ssdc_ssd &p, int path, int heads, void *wor
     return cudaGetLastError();
   }
   if (path == SSDC_TMA_PATH) {
-    if (p.z) return SSDC_UNSUPPORTED;
-    return p.state <= 64 ? launch_tma<T, 64>(p, workspace, s) : launch_tma<T, 128>(p, workspace, s);
+    if (p.z || p.add) return SSDC_UNSUPPORTED;
+    return p.state <= 64 ? launch_tma<T, 64>(p, Segments(), workspace, s) : launch_tma<T, 128>(p, Segments(), workspace, s);
   }
   if (path == SSDC_WGMMA_PATH)
     return p.state <= 64 ? forward_heads<T, 64, true>(p, heads, workspace, s) : forward_heads<T, 128, true>(p, heads, workspace, s);
@@ -719,16 +750,18 @@ bool valid(const ssdc_ssd *p) {
 
 extern "C" int ssdc_ssd_forward(const ssdc_ssd *p, int path, int heads, void *workspace, void *stream) {
   if (!valid(p)) return SSDC_BAD_ARGUMENT;
+  const bool dense = !p->add && (!p->pitch || p->pitch == p->state);  // what SERIAL asks for
   const bool covered = p->head_dim % 8 == 0 && p->state % 8 == 0 && p->state <= 128;
   if (path == SSDC_AUTO) {
     int device, major;
     cudaError_t e = cudaGetDevice(&device);
     if (e == cudaSuccess) e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
     if (e != cudaSuccess) return e;
-    path = !covered ? SSDC_SERIAL_PATH : major != 9 ? SSDC_MMA_PATH : p->z ? SSDC_WGMMA_PATH : SSDC_TMA_PATH;
+    path = !covered ? SSDC_SERIAL_PATH : major != 9 ? SSDC_MMA_PATH : p->z || p->add ? SSDC_WGMMA_PATH : SSDC_TMA_PATH;
   } else if (path != SSDC_SERIAL_PATH && !covered) {
     return SSDC_UNSUPPORTED;
   }
+  if (path == SSDC_SERIAL_PATH && !dense) return SSDC_UNSUPPORTED;
   if (heads == 0) heads = 2;
   cudaStream_t s = static_cast<cudaStream_t>(stream);
   return p->type == SSDC_BF16 ? forward<__nv_bfloat16>(*p, path, heads, workspace, s) : forward<__half>(*p, path, heads, workspace, s);
@@ -739,7 +772,7 @@ extern "C" int ssdc_ssd_forward(const ssdc_ssd *p, int path, int heads, void *wo
 extern "C" long long ssdc_ssd_workspace(void) { return multiprocessors() * (3LL * 64 * 128 * sizeof(float) + 2 * sizeof(int)); }
 
 extern "C" int ssdc_ssd_step(const ssdc_ssd *p, void *stream) {
-  if (!valid(p) || p->length != 1 || !p->hT) return SSDC_BAD_ARGUMENT;
+  if (!valid(p) || p->length != 1 || !p->hT || p->add || (p->pitch && p->pitch != p->state)) return SSDC_BAD_ARGUMENT;
   cudaStream_t s = static_cast<cudaStream_t>(stream);
   return p->type == SSDC_BF16 ? step<__nv_bfloat16>(*p, s) : step<__half>(*p, s);
 }

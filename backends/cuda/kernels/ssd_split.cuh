@@ -1,26 +1,85 @@
-// SSD forward of few long sequences: each is cut in time into segments, so that B*H strips that are
-// fewer than the multiprocessors still fill them. Three launches:
-//   1. ssd_segment_states: U_i, the state that segment i leaves when it begins with zeros, and the sum of
-//      its decays; one of the four products of the forward pass, reads x, B and dt. The last segment is not needed.
-//   2. ssd_segment_scan: S_0 = h0, S_{i+1} = exp(decay_i) S_i + U_i, in place (SSD.md 1.4, step 3, on segments).
-//   3. ssd_forward, where a block takes one segment and begins with S_i.
-// x, B and dt are read twice; states add 16 bytes a segment and element.
+// SSD forward of few long sequences: each is cut in time into segments, so that strips that are
+// fewer than the multiprocessors still fill them. Blocks of the forward pass take equal shares of all segments, in order,
+// and only the state that a share begins with must be known beforehand. Five launches:
+//   1. ssd_segment_decays: the sum of the decays of every segment; reads dt.
+//   2. ssd_segment_behind: from each segment's end to the next beginning of a share.
+//   3. ssd_segment_states: U_i, the state that segment i leaves when it begins with zeros; one of the four products of
+//      the forward pass, reads x and B. Left out where no share begins behind it, or where what lies between takes
+//      everything to 0 in f32: of most heads little is read twice.
+//   4. ssd_segment_scan: S_0 = h0, S_{i+1} = exp(decay_i) S_i + U_i, in place (SSD.md 1.4, step 3, on segments).
+//   5. ssd_forward_tma, or ssd_forward.
 //
 // Included by ssd_fwd.cu.
 #pragma once
 
 namespace {
 
+// Waits for this thread's copies but those of its last group.
+__device__ __forceinline__ void copy_wait_but_last() {
+#ifdef SSDC_EMULATE
+  copy_wait_but<1>();
+#else
+  asm volatile("cp.async.wait_group 1;\n" ::: "memory");
+#endif
+}
+
 template <int NT, int Heads> struct SegmentLayout {
   static constexpr int matrix = NT / 64 * kTile;
-  static constexpr int X = matrix, stage = matrix + Heads * kTile;
-  static constexpr int decay = 2 * stage;
-  static constexpr int bytes = decay + 2 * Heads * (int)sizeof(Decay);
+  static constexpr int X = matrix, stage = matrix + Heads * kTile, stages = 3;
+  static constexpr int decay = stages * stage;
+  static constexpr int bytes = decay + 8 * Heads * (int)sizeof(Decay);
   static constexpr int requested = bytes + 1024;
 };
 
-// Writes U_i to states[i + 1] and the sums to decay[i]; grid: sequences * (count - 1).
-// Two blocks fit a multiprocessor (68 KB of shared memory and 128 registers at NT = 128, two heads).
+// A block takes 32 heads of one segment of one sequence.
+__global__ void __launch_bounds__(256) ssd_segment_decays(const __grid_constant__ ssdc_ssd p, Segments segments) {
+  const int thread = threadIdx.x, warp = thread >> 5, lane = thread & 31, tiles = (p.heads + 31) / 32;
+  const int h = blockIdx.x % tiles * 32 + lane, b = blockIdx.x / tiles % p.batch, i = blockIdx.x / tiles / p.batch;
+  float *room = reinterpret_cast<float *>(raw_shared);
+  float sum = 0.f;
+  if (h < p.heads) {
+    const float a_scale = p.A[h] * kLog2e, bias = p.dt_bias ? p.dt_bias[h] : 0.f;
+    const int last = min(p.length, (i + 1) * segments.chunks * kChunk);
+    for (int t0 = i * segments.chunks * kChunk + warp; t0 < last; t0 += 128) {
+      uint32_t raw[16];  // under way together
+#pragma unroll
+      for (int k = 0; k < 16; k++) raw[k] = t0 + 8 * k < last ? load_dt_bits(p, ((size_t)b * p.length + t0 + 8 * k) * p.heads + h) : 0;
+#pragma unroll
+      for (int k = 0; k < 16; k++)
+        if (t0 + 8 * k < last) sum += exponent(p, a_scale, step_size(p, dt_value(p, raw[k]), bias), b, t0 + 8 * k);
+    }
+  }
+  room[thread] = sum;
+  __syncthreads();
+  if (warp > 0 || h >= p.heads) return;
+  for (int w = 1; w < 8; w++) sum += room[w * 32 + lane];
+  segments.decay[((size_t)i * p.batch + b) * p.heads + h] = sum;
+}
+
+// Whether a state of a segment that far before the beginning of a share is not 0 there.
+__device__ __forceinline__ bool lasts(float behind) { return behind >= -150.f; }
+
+constexpr int kSplitHeads = 2;  // strips of a group that are one sequence of the forward pass
+
+// A thread takes a strip.
+__global__ void __launch_bounds__(128) ssd_segment_behind(const __grid_constant__ ssdc_ssd p, Segments segments) {
+  const int strips = (p.head_dim + 63) / 64, per_group = p.heads / p.groups * strips, parts = (per_group + kSplitHeads - 1) / kSplitHeads;
+  const int all = p.batch * p.heads * strips, at = blockIdx.x * 128 + threadIdx.x;
+  if (at >= all) return;
+  const int head = at / strips, group = at / per_group, sequence = group * parts + at % per_group / kSplitHeads;
+  float sum = 0.f;
+  int next = segments.count;
+  for (int i = segments.count - 1; i >= 0; i--) {
+    const int begin = segments.next_begin((long long)p.batch * p.groups * parts, sequence, i);
+    if (begin != next) next = begin, sum = 0.f;
+    else if (i + 1 < segments.count) sum += segments.decay[(size_t)(i + 1) * p.batch * p.heads + head];
+    segments.behind[(size_t)i * all + at] = next == segments.count ? kNever : next == i + 1 ? kBegins : sum;
+  }
+}
+
+// Writes U_i to states[i + 1]; grid: sequences * (count - 1).
+// Two blocks fit a multiprocessor (109 KB of shared memory and 128 registers at NT = 128, two heads). Copies run two chunks ahead;
+// the decays of four chunks are summed at once, a chunk by each warp, while the four before are worked at.
 template <class T, int NT, int Heads, bool Wg>
 __global__ void __launch_bounds__(128 * Heads, 2) ssd_segment_states(const __grid_constant__ ssdc_ssd p, Segments segments) {
 #if !SSDC_WGMMA
@@ -31,11 +90,11 @@ __global__ void __launch_bounds__(128 * Heads, 2) ssd_segment_states(const __gri
   const uint32_t base = shared_address(shared);
 
   const int thread = threadIdx.x, wg = thread >> 7, warp = (thread >> 5) & 3, lane = thread & 31;
-  const int L = p.length, H = p.heads, P = p.head_dim, G = p.groups, N = p.state;
+  const int L = p.length, H = p.heads, P = p.head_dim, G = p.groups, N = p.state, pitch = pitch_of(p);
   const int strips = (P + 63) / 64, per_group = H / G * strips;
   const int blocks = (per_group + Heads - 1) / Heads;
-  const size_t row = (size_t)H * P, bc_row = (size_t)G * N;
-  Decay *decays = reinterpret_cast<Decay *>(shared + Place::decay) + 2 * wg;
+  const size_t row = (size_t)H * P, bc_row = (size_t)G * pitch;
+  Decay *decays = reinterpret_cast<Decay *>(shared + Place::decay) + 8 * wg;
 
   const Piece piece = segments.piece(blockIdx.x, p.batch * G * blocks, (L + kChunk - 1) / kChunk);
   const int b = piece.sequence / (G * blocks), g = piece.sequence / blocks % G;
@@ -44,11 +103,18 @@ __global__ void __launch_bounds__(128 * Heads, 2) ssd_segment_states(const __gri
   const int strip = g * per_group + (active ? in_group : 0);
   const int h = strip / strips, p0 = strip % strips * 64, columns = min(64, P - p0);
   const T *x = static_cast<const T *>(p.x) + ((size_t)b * L * H + h) * P + p0;
-  const T *Bm = static_cast<const T *>(p.Bm) + ((size_t)b * L * G + g) * N;
+  const T *Bm = static_cast<const T *>(p.Bm) + ((size_t)b * L * G + g) * pitch;
+  bool wanted = false;  // the same in all threads
+  for (int k = 0; k < Heads; k++) {
+    const int in = piece.sequence % blocks * Heads + k;
+    const size_t all = (size_t)p.batch * H * strips, at = ((size_t)b * G + g) * per_group + in;
+    wanted |= in < per_group && lasts(segments.behind[piece.first / segments.chunks * all + at]);
+  }
+  if (!wanted) return;
   const float a_scale = p.A[h] * kLog2e, bias = p.dt_bias ? p.dt_bias[h] : 0.f;
 
   auto load_chunk = [&](int c) {
-    const uint32_t to = base + (c & 1) * Place::stage;
+    const uint32_t to = base + (c - piece.first) % Place::stages * Place::stage;
     const int t0 = c * kChunk;
     constexpr int per_row = NT / 8;
     for (int i = thread; i < kChunk * per_row; i += 128 * Heads) {
@@ -75,22 +141,24 @@ __global__ void __launch_bounds__(128 * Heads, 2) ssd_segment_states(const __gri
   float S[NT / 2];
 #pragma unroll
   for (int i = 0; i < NT / 2; i++) S[i] = 0.f;
-  float sum = 0.f;  // warp 0
   load_chunk(piece.first);
-  float2 steps = warp == 0 ? load_steps(piece.first) : make_float2(0.f, 0.f);
+  if (piece.first + 1 < piece.last) load_chunk(piece.first + 1);
+  else copy_commit();
+  float2 steps = load_steps(piece.first + warp);
+  fill_decay(p, decays[warp], steps, b, (piece.first + warp) * kChunk, a_scale, bias, lane);
 
   for (int c = piece.first; c < piece.last; c++) {
-    const uint32_t B_tile = base + (c & 1) * Place::stage, X_tile = B_tile + Place::X + wg * kTile;
-    Decay &decay = decays[c & 1];
-    if (warp == 0) sum += fill_decay(p, decay, steps, c * kChunk, a_scale, bias, lane);
-    // Publishes this chunk's tiles and decays; every warp is done with the other stage.
-    copy_wait_all();
+    const int i = c - piece.first, next = c - (i & 3) + 4 + warp;
+    const uint32_t B_tile = base + i % Place::stages * Place::stage, X_tile = B_tile + Place::X + wg * kTile;
+    Decay &decay = decays[i & 7];
+    if ((i & 3) == 0) steps = load_steps(next);
+    if ((i & 3) == 2) fill_decay(p, decays[(next - piece.first) & 7], steps, b, next * kChunk, a_scale, bias, lane);
+    // Publishes this chunk's tiles and decays; every warp is done with the stage of the chunk before.
+    copy_wait_but_last();
     if constexpr (Wg) fence_for_wgmma();
     __syncthreads();
-    if (c + 1 < piece.last) {
-      load_chunk(c + 1);
-      if (warp == 0) steps = load_steps(c + 1);
-    }
+    if (c + 2 < piece.last) load_chunk(c + 2);
+    else copy_commit();
     uint32_t Xw[4][4];
     weighted_columns<T>(Xw, X_tile, decay, warp, lane);
     const float keep = exp2_fast(decay.cum[kChunk - 1]);
@@ -114,7 +182,6 @@ __global__ void __launch_bounds__(128 * Heads, 2) ssd_segment_states(const __gri
 
   if (!active) return;
   const int i = piece.first / segments.chunks;
-  if (warp == 0 && lane == 0 && p0 == 0) segments.decay[((size_t)i * p.batch + b) * H + h] = sum;
   float *to = segments.states + ((size_t)(i + 1) * p.batch * H + (size_t)b * H + h) * P * N;
 #pragma unroll
   for (int j = 0; j < NT / 8; j++) {
@@ -132,19 +199,22 @@ __global__ void __launch_bounds__(128 * Heads, 2) ssd_segment_states(const __gri
 __global__ void __launch_bounds__(128) ssd_segment_scan(const __grid_constant__ ssdc_ssd p, Segments segments) {
   const size_t all = (size_t)p.batch * p.heads * p.head_dim * p.state, at = ((size_t)blockIdx.x * 128 + threadIdx.x) * 4;
   if (at >= all) return;
-  const size_t heads = (size_t)p.batch * p.heads, head = at / ((size_t)p.head_dim * p.state);
-  float4 S = p.h0 ? *reinterpret_cast<const float4 *>(p.h0 + at) : make_float4(0.f, 0.f, 0.f, 0.f);
+  const int strips = (p.head_dim + 63) / 64;
+  const size_t heads = (size_t)p.batch * p.heads, row = at / p.state, head = row / p.head_dim, strip = head * strips + row % p.head_dim / 64;
+  const float *h0 = p.h0 ? p.h0 + row * pitch_of(p) + at % p.state : nullptr;
+  float4 S = h0 ? *reinterpret_cast<const float4 *>(h0) : make_float4(0.f, 0.f, 0.f, 0.f);
   *reinterpret_cast<float4 *>(segments.states + at) = S;
 #pragma unroll 4
-  for (int i = 1; i < segments.count; i++) {
-    float4 *U = reinterpret_cast<float4 *>(segments.states + i * all + at);
-    const float4 u = *U;
-    const float keep = exp2_fast(segments.decay[(i - 1) * heads + head]);
+  for (int i = 0; i + 1 < segments.count; i++) {
+    float4 *U = reinterpret_cast<float4 *>(segments.states + (i + 1) * all + at);
+    const float behind = segments.behind[i * heads * strips + strip];
+    const float4 u = lasts(behind) ? *U : make_float4(0.f, 0.f, 0.f, 0.f);
+    const float keep = exp2_fast(segments.decay[i * heads + head]);
     S.x = keep * S.x + u.x;
     S.y = keep * S.y + u.y;
     S.z = keep * S.z + u.z;
     S.w = keep * S.w + u.w;
-    *U = S;
+    if (behind == kBegins) *U = S;
   }
 }
 

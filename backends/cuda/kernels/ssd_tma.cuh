@@ -6,13 +6,13 @@
 //   mask   K = C B^T once for both strips, then M = K o decay o dt for each, as 16-bit tiles in shared memory;
 //   state  (two, one a strip) S[64 x N] in registers as f32 for the whole sequence:
 //            Y^T = S C^T                columns scaled by exp(cum_l); S rounded to 16 bits is the left operand
-//            Y^T += X^T M^T             both operands in shared memory
+//            Y^T += X^T M^T             X^T in registers, for it is (X w)^T before the weights
 //            S = exp(cum_last) S + (X w)^T B     w_s = exp(cum_last - cum_s) dt_s; left operand in registers
 // Y stands transposed so that the state never passes through shared memory: what an accumulator holds is, packed,
 // a left operand. So the chain from chunk to chunk is two products and a rounding; K, decays, masks and copies run ahead.
 //
-// Cycles of a chunk and strip at N = 128: products 256 + 128 + 256 and half of 256; shared memory 120 KB, 940 at 128
-// bytes a cycle; so 40960 chunk-strips of B=8 L=4096 H=80 over 132 multiprocessors take at least 160 us, and device memory 166.
+// Cycles of a chunk and strip at N = 128: products 256 + 128 + 256 and half of 256; shared memory 112 KB, 880 at 128
+// bytes a cycle; so 40960 chunk-strips of B=8 L=4096 H=80 over 132 multiprocessors take at least 150 us, and device memory 166.
 //
 // Included by ssd_fwd.cu.
 #pragma once
@@ -21,7 +21,7 @@
 
 namespace {
 
-constexpr int kStateRegisters = 184, kMaskRegisters = 104, kLoadRegisters = 40, kStepsAhead = 4;
+constexpr int kStateRegisters = 192, kMaskRegisters = 96, kLoadRegisters = 32, kStepsAhead = 2;
 
 // Per chunk and strip, in shared memory; cum is the inclusive sum of dt*A inside the chunk, base 2.
 struct TmaDecay {
@@ -41,8 +41,8 @@ template <int NT> struct TmaLayout {
   static constexpr int Y = M + 4 * kTile;    // likewise
   static constexpr int decay = Y + 4 * kTile;
   static constexpr int barriers = decay + stages * 2 * (int)sizeof(TmaDecay);
-  static constexpr int full = barriers, empty = full + 8 * stages, decayed = empty + 8 * stages;
-  static constexpr int masked = decayed + 8 * stages, unmasked = masked + 32, written = unmasked + 32, stored = written + 32;
+  static constexpr int full = barriers, empty = full + 8 * stages;
+  static constexpr int masked = empty + 8 * stages, unmasked = masked + 32, written = unmasked + 16, stored = written + 32;
   static constexpr int bytes = stored + 32, requested = bytes + 1024;
 };
 
@@ -80,34 +80,41 @@ template <int Stages> struct Ring {
 template <class T> constexpr bool kWeighPairs = false;
 template <> constexpr bool kWeighPairs<__nv_bfloat16> = true;
 
-// One warp's part: the decays of one strip, a chunk after the other.
-template <class T>
-__device__ __forceinline__ void tma_fill_decay(const ssdc_ssd &p, TmaDecay &d, float2 steps, int t, float a_scale, float bias, int lane) {
+// One warp's part: the decays of one strip, a chunk after the other. They are worked out before `room` for them is waited for.
+template <class T, class Room>
+__device__ __forceinline__ void tma_fill_decay(const ssdc_ssd &p, TmaDecay &d, float2 steps, int b, int t, float a_scale, float bias, int lane, Room room) {
   const float d0 = t < p.length ? step_size(p, steps.x, bias) : 0.f;
   const float d1 = t + 1 < p.length ? step_size(p, steps.y, bias) : 0.f;
-  const float a1 = bounded(a_scale * d1);
-  float c1 = bounded(a_scale * d0) + a1;
+  const float a1 = exponent(p, a_scale, d1, b, t + 1);
+  float c1 = exponent(p, a_scale, d0, b, t) + a1;
 #pragma unroll
   for (int o = 1; o < 32; o <<= 1) {
     const float v = __shfl_up_sync(0xffffffffu, c1, o);
     if (lane >= o) c1 += v;
   }
-  const float total = __shfl_sync(0xffffffffu, c1, 31), c0 = c1 - a1;
-  const float first = __shfl_sync(0xffffffffu, c0, lane & 24);
-  auto put = [&](float *to, float v0, float v1) { *reinterpret_cast<float2 *>(to + 2 * lane) = make_float2(v0, v1); };
-  put(d.row, exp2_fast(c0 - first), exp2_fast(c1 - first));
+  const float c0 = c1 - a1, total = __shfl_sync(0xffffffffu, c1, 31), first = __shfl_sync(0xffffffffu, c0, lane & 24);
+  float2 column[3];
 #pragma unroll
   for (int w = 0; w < 3; w++) {
     const float origin = __shfl_sync(0xffffffffu, c0, 8 * (w + 1));
-    if (lane < 8 * (w + 1)) put(d.column[w], exp2_fast(origin - c0) * d0, exp2_fast(origin - c1) * d1);
+    column[w] = make_float2(exp2_fast(origin - c0) * d0, exp2_fast(origin - c1) * d1);
   }
-  put(d.cum, c0, c1);
-  put(d.dt, d0, d1);
-  const float w0 = exp2_fast(total - c0) * d0, w1 = exp2_fast(total - c1) * d1;
-  if constexpr (kWeighPairs<T>) reinterpret_cast<uint32_t *>(d.weight)[lane] = pack(T(), w0, w1);
-  else put(d.weight, w0, w1);
-  put(d.from_state, exp2_fast(c0), exp2_fast(c1));
-  if (lane == 0) d.keep = exp2_fast(total);
+  const float2 row = make_float2(exp2_fast(c0 - first), exp2_fast(c1 - first));
+  const float2 weight = make_float2(exp2_fast(total - c0) * d0, exp2_fast(total - c1) * d1);
+  const float2 from_state = make_float2(exp2_fast(c0), exp2_fast(c1));
+  const float keep = exp2_fast(total);
+  room();
+  auto put = [&](float *to, float2 v) { *reinterpret_cast<float2 *>(to + 2 * lane) = v; };
+  put(d.row, row);
+#pragma unroll
+  for (int w = 0; w < 3; w++)
+    if (lane < 8 * (w + 1)) put(d.column[w], column[w]);
+  put(d.cum, make_float2(c0, c1));
+  put(d.dt, make_float2(d0, d1));
+  if constexpr (kWeighPairs<T>) reinterpret_cast<uint32_t *>(d.weight)[lane] = pack(T(), weight.x, weight.y);
+  else put(d.weight, weight);
+  put(d.from_state, from_state);
+  if (lane == 0) d.keep = keep;
 }
 
 // Warp W of the mask's warpgroup: rows 16 W to 16 W + 15 of M, on and below the diagonal, for both strips at once and in
@@ -115,38 +122,43 @@ __device__ __forceinline__ void tma_fill_decay(const ssdc_ssd &p, TmaDecay &d, f
 template <class T, int W>
 __device__ __forceinline__ void tma_mask(const float (&K)[32], const TmaDecay *decays, uint32_t M_tile, float skip0, float skip1, bool skips, int lane) {
   const int l0 = lane >> 2, s0 = 2 * (lane & 3);
-  auto at = [&](int head, int k) { return M_tile + head * kTile + tile_at(W * 16 + (lane & 15), 2 * k + (lane >> 4)); };
-  float row[2][2];
+  auto pair = [](const float *at) { return *reinterpret_cast<const float2 *>(at); };
+  // All that is needed first: a load waits for the store in front of it.
+  float row[2][2], cum[2][2];
+  float2 e[2][W > 0 ? 2 * W : 1], c[2][2], dt[2][2];
 #pragma unroll
-  for (int head = 0; head < 2; head++) row[head][0] = decays[head].row[16 * W + l0], row[head][1] = decays[head].row[16 * W + l0 + 8];
+  for (int head = 0; head < 2; head++) {
+    const TmaDecay &d = decays[head];
 #pragma unroll
-  for (int k = 0; k < W; k++) {
+    for (int j = 0; j < 2 * W; j++) e[head][j] = pair(&d.column[W > 0 ? W - 1 : 0][8 * j + s0]);
 #pragma unroll
-    for (int head = 0; head < 2; head++) {
-      uint32_t m[4];
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const int j = 2 * k + half;
-        const float2 e = *reinterpret_cast<const float2 *>(&decays[head].column[W > 0 ? W - 1 : 0][8 * j + s0]);
-        m[2 * half] = pack(T(), K[4 * j] * (row[head][0] * e.x), K[4 * j + 1] * (row[head][0] * e.y));
-        m[2 * half + 1] = pack(T(), K[4 * j + 2] * (row[head][1] * e.x), K[4 * j + 3] * (row[head][1] * e.y));
-      }
-      stmatrix(at(head, k), m[0], m[1], m[2], m[3]);
+    for (int half = 0; half < 2; half++) {
+      c[head][half] = pair(&d.cum[16 * W + 8 * half + s0]), dt[head][half] = pair(&d.dt[16 * W + 8 * half + s0]);
+      row[head][half] = d.row[16 * W + 8 * half + l0], cum[head][half] = d.cum[16 * W + 8 * half + l0];
     }
   }
 #pragma unroll
   for (int head = 0; head < 2; head++) {
-    const float cum0 = decays[head].cum[16 * W + l0], cum1 = decays[head].cum[16 * W + l0 + 8], skip = head ? skip1 : skip0;
+    const float skip = head ? skip1 : skip0;
+    uint32_t m[W + 1][4];
+#pragma unroll
+    for (int k = 0; k < W; k++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int j = 2 * k + half;
+        m[k][2 * half] = pack(T(), K[4 * j] * (row[head][0] * e[head][j].x), K[4 * j + 1] * (row[head][0] * e[head][j].y));
+        m[k][2 * half + 1] = pack(T(), K[4 * j + 2] * (row[head][1] * e[head][j].x), K[4 * j + 3] * (row[head][1] * e[head][j].y));
+      }
+    }
     float v[2][4];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       const int j = 2 * W + half, s = 8 * half + s0;
-      const float2 c = *reinterpret_cast<const float2 *>(&decays[head].cum[8 * j + s0]);
-      const float2 dt = *reinterpret_cast<const float2 *>(&decays[head].dt[8 * j + s0]);
-      v[half][0] = s <= l0 ? K[4 * j] * (exp2_fast(cum0 - c.x) * dt.x) : 0.f;
-      v[half][1] = s + 1 <= l0 ? K[4 * j + 1] * (exp2_fast(cum0 - c.y) * dt.y) : 0.f;
-      v[half][2] = s <= l0 + 8 ? K[4 * j + 2] * (exp2_fast(cum1 - c.x) * dt.x) : 0.f;
-      v[half][3] = s + 1 <= l0 + 8 ? K[4 * j + 3] * (exp2_fast(cum1 - c.y) * dt.y) : 0.f;
+      const float2 at = c[head][half], step = dt[head][half];
+      v[half][0] = s <= l0 ? K[4 * j] * (exp2_fast(cum[head][0] - at.x) * step.x) : 0.f;
+      v[half][1] = s + 1 <= l0 ? K[4 * j + 1] * (exp2_fast(cum[head][0] - at.y) * step.y) : 0.f;
+      v[half][2] = s <= l0 + 8 ? K[4 * j + 2] * (exp2_fast(cum[head][1] - at.x) * step.x) : 0.f;
+      v[half][3] = s + 1 <= l0 + 8 ? K[4 * j + 3] * (exp2_fast(cum[head][1] - at.y) * step.y) : 0.f;
     }
     if (skips) {  // y += D x: rows and columns agree in the first half for rows below 8, else in the second
       v[0][0] += s0 == l0 ? skip : 0.f;
@@ -154,7 +166,11 @@ __device__ __forceinline__ void tma_mask(const float (&K)[32], const TmaDecay *d
       v[1][2] += s0 == l0 ? skip : 0.f;
       v[1][3] += s0 + 1 == l0 ? skip : 0.f;
     }
-    stmatrix(at(head, W), pack(T(), v[0][0], v[0][1]), pack(T(), v[0][2], v[0][3]), pack(T(), v[1][0], v[1][1]), pack(T(), v[1][2], v[1][3]));
+    m[W][0] = pack(T(), v[0][0], v[0][1]), m[W][1] = pack(T(), v[0][2], v[0][3]);
+    m[W][2] = pack(T(), v[1][0], v[1][1]), m[W][3] = pack(T(), v[1][2], v[1][3]);
+#pragma unroll
+    for (int k = 0; k <= W; k++)
+      stmatrix((M_tile + head * kTile + tile_at(W * 16 + (lane & 15), lane >> 4)) ^ k << 5, m[k][0], m[k][1], m[k][2], m[k][3]);
   }
 }
 
@@ -166,26 +182,26 @@ __device__ __forceinline__ void tma_mask(const float (&K)[32], const TmaDecay *d
 #endif
 
 template <class T, int NT>
-__global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd) p, SSDC_IN_PLACE(TmaMaps) maps, Handoff handoff) {
+__global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd) p, SSDC_IN_PLACE(TmaMaps) maps, Handoff handoff, Segments segments) {
 #if SSDC_WGMMA
   using Place = TmaLayout<NT>;
   constexpr int Stages = Place::stages;
-  unsigned char *shared = raw_shared + ((1024 - (shared_address(raw_shared) & 1023)) & 1023);
-  const uint32_t base = shared_address(shared);
+  // Through shuffles, so that the compiler keeps these in registers: it would read them anew, at 50 cycles each, where they are used.
+  const uint32_t base = __shfl_sync(0xffffffffu, (shared_address(raw_shared) + 1023) & ~1023u, 0);
+  unsigned char *shared = static_cast<unsigned char *>(__cvta_shared_to_generic(base));
   TmaDecay *decays = reinterpret_cast<TmaDecay *>(shared + Place::decay);
-
-  const int role = __shfl_sync(0xffffffffu, threadIdx.x >> 7, 0), thread = threadIdx.x & 127, warp = thread >> 5, lane = thread & 31;
+  const int role = __shfl_sync(0xffffffffu, threadIdx.x >> 7, 0), warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5 & 3, 0);
+  const int lane = __shfl_sync(0xffffffffu, threadIdx.x & 31, threadIdx.x & 31), thread = warp * 32 + lane;
   const int quad_row = lane >> 2, quad_lane = lane & 3;
 
   if (threadIdx.x == 0) {
     for (int s = 0; s < Stages; s++) {
-      mbarrier_init(base + Place::full + 8 * s, 1);
+      mbarrier_init(base + Place::full + 8 * s, 3);  // the copies, and the decays of either strip
       mbarrier_init(base + Place::empty + 8 * s, 12);  // one from each warp of mask and state
-      mbarrier_init(base + Place::decayed + 8 * s, 2);
     }
     for (int i = 0; i < 4; i++) {
       mbarrier_init(base + Place::masked + 8 * i, 4);
-      mbarrier_init(base + Place::unmasked + 8 * i, 4);
+      if (i < 2) mbarrier_init(base + Place::unmasked + 8 * i, 8);  // of a buffer, by both strips
       mbarrier_init(base + Place::written + 8 * i, 4);
       mbarrier_init(base + Place::stored + 8 * i, 1);
     }
@@ -198,7 +214,7 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
 
   const int strips = (p.head_dim + 63) / 64, pairs = (p.heads / p.groups * strips + 1) / 2;
   const int chunks = (p.length + kChunk - 1) / kChunk;
-  const Share share((long long)p.batch * p.groups * pairs, chunks, blockIdx.x, gridDim.x);
+  const Share share((long long)p.batch * p.groups * pairs, chunks, blockIdx.x, gridDim.x, segments.count ? segments.chunks : 1);
 
   if (role == 0) {
     registers_give<kLoadRegisters>();
@@ -248,10 +264,10 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
             if (c < piece.last) {
               const float2 steps = make_float2(dt_value(p, ahead[a].x), dt_value(p, ahead[a].y));
               ahead[a] = load_steps(c + kStepsAhead);
-              mbarrier_wait(base + Place::empty + 8 * ring.stage, ring.phase ^ 1);
-              tma_fill_decay<T>(p, decays[2 * ring.stage + k], steps, c * kChunk + 2 * lane, a_scale, bias, lane);
+              tma_fill_decay<T>(p, decays[2 * ring.stage + k], steps, w.b, c * kChunk + 2 * lane, a_scale, bias, lane,
+                                [&] { mbarrier_wait(base + Place::empty + 8 * ring.stage, ring.phase ^ 1); });
               __syncwarp();
-              if (lane == 0) mbarrier_arrive(base + Place::decayed + 8 * ring.stage);
+              if (lane == 0) mbarrier_arrive(base + Place::full + 8 * ring.stage);
               ring.next();
             }
           }
@@ -291,7 +307,7 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
     for (; ring.i < total; ring.next()) {
       // The same in all lanes, and known to be: descriptors are then made by the uniform datapath.
       const int s = __shfl_sync(0xffffffffu, ring.stage, 0), buffer = ring.buffer();
-      const uint32_t stage = base + s * Place::stage, pair = 16 * buffer;
+      const uint32_t stage = base + s * Place::stage;
       mbarrier_wait(base + Place::full + 8 * s, ring.phase);
       float K[32];
       const uint64_t dC = tile_descriptor(stage + Place::C, 16), dB = tile_descriptor(stage + Place::B, 16);
@@ -302,9 +318,7 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
         Wgmma<64, false>::mma(T(), K, dC + off, dB + off, k > 0);
       }
       wgmma_commit();
-      mbarrier_wait(base + Place::decayed + 8 * s, ring.phase);
-      mbarrier_wait(base + Place::unmasked + pair, ring.turn() ^ 1);
-      mbarrier_wait(base + Place::unmasked + pair + 8, ring.turn() ^ 1);
+      mbarrier_wait(base + Place::unmasked + 8 * buffer, ring.turn() ^ 1);
       wgmma_wait<0>();
       pin(K);
       const TmaDecay *d = decays + 2 * s;
@@ -317,7 +331,7 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
       }
       fence_for_wgmma();
       __syncwarp();
-      if (lane < 2) mbarrier_arrive(base + Place::masked + pair + 8 * lane);
+      if (lane < 2) mbarrier_arrive(base + Place::masked + 16 * buffer + 8 * lane);
       __syncwarp();
       if (lane == 0) mbarrier_arrive(base + Place::empty + 8 * s);
       if (++c == piece.last && ring.i + 1 < total) {
@@ -330,34 +344,34 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
     registers_take<kStateRegisters>();
     const int k = role - 2;  // which strip
     const int state_row = warp * 16 + quad_row;
-    const uint32_t Y_at = base + Place::Y + k * kTile + tile_at((lane & 7) + ((lane >> 4) << 3), 2 * warp + ((lane >> 3) & 1));
+    // Where this lane's rows of a tile of x or y stand, 16 positions after the other at 2048 bytes.
+    const uint32_t at = k * kTile + tile_at((lane & 7) + ((lane >> 4) << 3), 2 * warp + ((lane >> 3) & 1));
     const int barrier = 1 + k;
     const int N = p.state, P = p.head_dim;
-    uint32_t Xw[4][4];
+    uint32_t X[4][4];  // X^T of a chunk, as a left operand
     float keep = 0.f;
-    // (X w)^T of chunk i as a left operand, and what it keeps of the state.
-    Ring<Stages> ring, ahead;  // of the state and of what is weighed
-    auto weigh = [&](uint32_t (&Xw)[4][4]) {
-      const uint32_t X_tile = base + ahead.stage * Place::stage + Place::X + k * kTile;
-      const TmaDecay &d = decays[2 * ahead.stage + k];
-      mbarrier_wait(base + Place::decayed + 8 * ahead.stage, ahead.phase);
+    Ring<Stages> ring, ahead;  // of the state and of what is fetched
+    auto fetch = [&](uint32_t (&X)[4][4]) {
+      const uint32_t X_at = base + ahead.stage * Place::stage + Place::X + at;
       mbarrier_wait(base + Place::full + 8 * ahead.stage, ahead.phase);
+      keep = decays[2 * ahead.stage + k].keep;
       ahead.next();
-      keep = d.keep;
+#pragma unroll
+      for (int j = 0; j < 4; j++) ldmatrix_trans(X[j], X_at + 2048 * j);
+    };
+    auto weigh = [&](uint32_t (&Xw)[4][4], const TmaDecay &d) {
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        uint32_t r[4];
-        ldmatrix_trans(r, X_tile + tile_at(j * 16 + (lane & 7) + ((lane >> 4) << 3), warp * 2 + ((lane >> 3) & 1)));
         if constexpr (kWeighPairs<T>) {
           const uint32_t *w = reinterpret_cast<const uint32_t *>(d.weight) + 8 * j + quad_lane;
 #pragma unroll
-          for (int q = 0; q < 4; q++) Xw[j][q] = product_of_pairs(r[q], w[q < 2 ? 0 : 4]);
+          for (int q = 0; q < 4; q++) Xw[j][q] = product_of_pairs(X[j][q], w[q < 2 ? 0 : 4]);
         } else {
           const float2 w0 = *reinterpret_cast<const float2 *>(&d.weight[j * 16 + 2 * quad_lane]);
           const float2 w1 = *reinterpret_cast<const float2 *>(&d.weight[j * 16 + 8 + 2 * quad_lane]);
 #pragma unroll
           for (int q = 0; q < 4; q++) {
-            const float2 v = unpack(T(), r[q]), f = q < 2 ? w0 : w1;
+            const float2 v = unpack(T(), X[j][q]), f = q < 2 ? w0 : w1;
             Xw[j][q] = pack(T(), v.x * f.x, v.y * f.y);
           }
         }
@@ -368,30 +382,33 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
       __syncwarp();
       if (lane == 0) mbarrier_arrive(base + Place::written + 8 * (2 * buffer + k));
     };
+    // Where this thread's first pair of a state [B,H,P,N] stands.
+    auto state_at = [&](const TmaStrip &w, int pitch) { return (((size_t)w.b * p.heads + w.h) * P + w.p0 + state_row) * pitch + 2 * quad_lane; };
     const int total = share.total();
-    if (total > 0) weigh(Xw);
-    int i = 0;
+    if (total > 0) fetch(X);
     for (int n = 0; n < share.pieces(); n++) {
       const Piece piece = share.piece(n);
       const TmaStrip w = tma_strip(p, piece, k);
       const bool active = w.active;
-      const int h = w.h, p0 = w.p0, columns = min(64, P - p0);
+      const int columns = min(64, P - w.p0);
       float S[NT / 2];  // rows state_row + {0, 8}, columns 8*j + 2*quad_lane + {0, 1}
-      if (piece.first > 0) {
+      if (piece.first > 0 && !segments.count) {
         if (thread == 0) wait_for(handoff.ready + 2 * (blockIdx.x - 1) + k);
         barrier_128(barrier);
         const float *from = handoff.states + (size_t)(2 * (blockIdx.x - 1) + k) * (64 * NT) + thread;
 #pragma unroll
         for (int j = 0; j < NT / 2; j++) S[j] = load_fresh(from + j * 128);
       } else {
+        const int pitch = segments.count ? N : pitch_of(p);
+        const float *all = segments.count ? segments.states + (size_t)(piece.first / segments.chunks) * p.batch * p.heads * P * N : p.h0;
+        const bool given = all && active;
+        const float *from = given ? all + state_at(w, pitch) : nullptr;
 #pragma unroll
         for (int j = 0; j < NT / 8; j++) {
 #pragma unroll
           for (int q = 0; q < 2; q++) {
-            const int pr = state_row + 8 * q, col = 8 * j + 2 * quad_lane;
             float2 v = make_float2(0.f, 0.f);
-            if (p.h0 && active && pr < columns && col < N)
-              v = *reinterpret_cast<const float2 *>(p.h0 + (((size_t)w.b * p.heads + h) * P + p0 + pr) * N + col);
+            if (given && 8 * j < N && state_row + 8 * q < columns) v = *reinterpret_cast<const float2 *>(from + 8 * q * pitch + 8 * j);
             S[4 * j + 2 * q] = v.x;
             S[4 * j + 2 * q + 1] = v.y;
           }
@@ -400,11 +417,12 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
 
       for (int c = piece.first; c < piece.last; c++, ring.next()) {
         const int s = ring.stage, buffer = ring.buffer();
-        const uint32_t stage = base + s * Place::stage, X_tile = stage + Place::X + k * kTile;
+        const uint32_t stage = base + s * Place::stage;
         const TmaDecay &d = decays[2 * s + k];
         const uint32_t pair = 8 * (2 * buffer + k);  // of the barriers of masks and outputs
         float Y[32];
-        uint32_t left[NT / 16][4], next[4][4];
+        uint32_t left[NT / 16][4], Xw[4][4], next[4][4];
+        weigh(Xw, d);
 #pragma unroll
         for (int j = 0; j < NT / 16; j++) {
 #pragma unroll
@@ -425,12 +443,12 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
 
         // Behind the products: the output of the chunk before goes out, which was written before them.
         if (ring.i > 0) publish(ring.buffer() ^ 1);
+        wgmma_wait<1>();
+        pin(Y);
+        hold(left, base == 1, base);
         float2 f[8];
 #pragma unroll
         for (int j = 0; j < 8; j++) f[j] = *reinterpret_cast<const float2 *>(&d.from_state[8 * j + 2 * quad_lane]);
-        wgmma_wait<1>();
-        pin(Y);
-        hold(left, p.length < 0, base);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
           Y[4 * j] *= f[j].x;
@@ -439,20 +457,21 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
           Y[4 * j + 3] *= f[j].y;
         }
         mbarrier_wait(base + Place::masked + pair, ring.turn());
-        const uint64_t dX = tile_descriptor(X_tile, kTile), dM = tile_descriptor(base + Place::M + (2 * buffer + k) * kTile, 16);
+        const uint64_t dM = tile_descriptor(base + Place::M + (2 * buffer + k) * kTile, 16);
         pin(Y);
         wgmma_begin();
 #pragma unroll
-        for (int j = 0; j < 4; j++) Wgmma<64, false, true>::mma(T(), Y, dX + j * (2048 >> 4), dM + j * 2, 1);
+        for (int j = 0; j < 4; j++) Wgmma<64, true, false>::mma(T(), Y, X[j], dM + j * 2, 1);
         wgmma_commit();
-        if (ahead.i < total) weigh(next);
+        if (ahead.i < total) fetch(next);
         wgmma_wait<0>();
         pin(Y);
         pin(S);
-        hold(Xw, p.length < 0, base);
+        hold(Xw, base == 1, base);
+        hold(X, base == 1, base);
         if (lane == 0) {
           mbarrier_arrive(base + Place::empty + 8 * s);
-          mbarrier_arrive(base + Place::unmasked + pair);
+          mbarrier_arrive(base + Place::unmasked + 8 * buffer);
         }
         mbarrier_wait(base + Place::stored + pair, ring.turn() ^ 1);
 #pragma unroll
@@ -461,13 +480,14 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
 #pragma unroll
           for (int q = 0; q < 4; q++) {
             v[q] = pack(T(), Y[8 * j + 2 * q], Y[8 * j + 2 * q + 1]);
-            Xw[j][q] = next[j][q];
+            X[j][q] = next[j][q];
           }
-          stmatrix_trans(Y_at + 2 * buffer * kTile + 2048 * j, v[0], v[1], v[2], v[3]);
+          stmatrix_trans(base + Place::Y + 2 * buffer * kTile + at + 2048 * j, v[0], v[1], v[2], v[3]);
         }
       }
 
       if (piece.last < chunks) {
+        if (segments.count) continue;
         float *to = handoff.states + (size_t)(2 * blockIdx.x + k) * (64 * NT) + thread;
 #pragma unroll
         for (int j = 0; j < NT / 2; j++) to[j * 128] = S[j];
@@ -475,13 +495,14 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
         barrier_128(barrier);
         if (thread == 0) announce(handoff.ready + 2 * blockIdx.x + k);
       } else if (p.hT && active) {
+        const int pitch = pitch_of(p);
+        float *to = p.hT + state_at(w, pitch);
 #pragma unroll
         for (int j = 0; j < NT / 8; j++) {
 #pragma unroll
           for (int q = 0; q < 2; q++) {
-            const int pr = state_row + 8 * q, col = 8 * j + 2 * quad_lane;
-            if (pr < columns && col < N)
-              *reinterpret_cast<float2 *>(p.hT + (((size_t)w.b * p.heads + h) * P + p0 + pr) * N + col) = make_float2(S[4 * j + 2 * q], S[4 * j + 2 * q + 1]);
+            if (8 * j < N && state_row + 8 * q < columns)
+              *reinterpret_cast<float2 *>(to + 8 * q * pitch + 8 * j) = make_float2(S[4 * j + 2 * q], S[4 * j + 2 * q + 1]);
           }
         }
       }

@@ -19,8 +19,8 @@ EncodeTiled encode_tiled() {
 }
 
 // [batch, length, outer, inner] in boxes of 64 positions and 64 columns, swizzled as tile_at has it.
-bool encode(CUtensorMap *map, const void *at, int type, int batch, int length, int outer, int inner) {
-  const cuuint64_t row = (cuuint64_t)inner * 2;
+bool encode(CUtensorMap *map, const void *at, int type, int batch, int length, int outer, int inner, int pitch) {
+  const cuuint64_t row = (cuuint64_t)pitch * 2;
   const cuuint64_t dims[4] = {(cuuint64_t)inner, (cuuint64_t)outer, (cuuint64_t)length, (cuuint64_t)batch};
   const cuuint64_t strides[3] = {row, row * outer, row * outer * length};
   const cuuint32_t box[4] = {64, 1, 64, 1}, steps[4] = {1, 1, 1, 1};
@@ -30,27 +30,29 @@ bool encode(CUtensorMap *map, const void *at, int type, int batch, int length, i
                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-template <class T, int NT> int launch_tma(const ssdc_ssd &p, void *workspace, cudaStream_t stream) {
+template <class T, int NT> int launch_tma(const ssdc_ssd &p, const Segments &segments, void *workspace, cudaStream_t stream) {
   auto kernel = ssd_forward_tma<T, NT>;
   constexpr int bytes = TmaLayout<NT>::requested;
   cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (e != cudaSuccess) return e;
   TmaMaps maps;
-  if (!encode(&maps.x, p.x, p.type, p.batch, p.length, p.heads, p.head_dim) || !encode(&maps.y, p.y, p.type, p.batch, p.length, p.heads, p.head_dim) ||
-      !encode(&maps.B, p.Bm, p.type, p.batch, p.length, p.groups, p.state) || !encode(&maps.C, p.Cm, p.type, p.batch, p.length, p.groups, p.state))
+  if (!encode(&maps.x, p.x, p.type, p.batch, p.length, p.heads, p.head_dim, p.head_dim) || !encode(&maps.y, p.y, p.type, p.batch, p.length, p.heads, p.head_dim, p.head_dim) ||
+      !encode(&maps.B, p.Bm, p.type, p.batch, p.length, p.groups, p.state, p.pitch ? p.pitch : p.state) || !encode(&maps.C, p.Cm, p.type, p.batch, p.length, p.groups, p.state, p.pitch ? p.pitch : p.state))
     return SSDC_UNSUPPORTED;
   const int pairs = (p.heads / p.groups * ((p.head_dim + 63) / 64) + 1) / 2;
   int blocks = p.batch * p.groups * pairs;
   Handoff handoff = {nullptr, nullptr};
   const int most = multiprocessors();
-  if (workspace && blocks > most) {
+  if (segments.count) {
+    blocks = segments.shares;
+  } else if (workspace && blocks > most) {
     blocks = most;
     handoff.states = static_cast<float *>(workspace);
     handoff.ready = reinterpret_cast<int *>(handoff.states + (size_t)blocks * 2 * 64 * NT);
     e = cudaMemsetAsync(handoff.ready, 0, 2 * blocks * sizeof(int), stream);
     if (e != cudaSuccess) return e;
   }
-  kernel<<<blocks, 512, bytes, stream>>>(p, maps, handoff);
+  kernel<<<blocks, 512, bytes, stream>>>(p, maps, handoff, segments);
   return cudaGetLastError();
 }
 

@@ -25,8 +25,8 @@ __device__ __forceinline__ void mbarrier_expect(uint32_t bar, int bytes) {
 __device__ __forceinline__ void mbarrier_wait(uint32_t bar, int parity) {
   asm volatile(
       "{\n.reg .pred done;\nagain:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1, %2;\n"
-      "@done bra finished;\nbra again;\nfinished:\n}\n" ::"r"(bar), "r"(parity), "r"(1000000) : "memory");  // may sleep up to 1 ms
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@done bra finished;\nbra again;\nfinished:\n}\n" ::"r"(bar), "r"(parity) : "memory");
 }
 
 // What the second-level cache is told of a copy: streams leave first, what all blocks read leaves last.

@@ -9,10 +9,11 @@
 
 template <class T> struct Case {
   int B, L, H, P, G, N;
-  bool D, z, h0;
+  bool D, z, h0, seq;  // seq: sequences packed into one
 };
 
-template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c, int share = 0, int segments = 0) {
+// `parts`: the state is cut into that many of NT, a call each.
+template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c, int share = 0, int segments = 0, int parts = 1) {
   static std::mt19937 random(7);
   std::normal_distribution<float> normal;
   std::uniform_real_distribution<float> uniform;
@@ -31,31 +32,49 @@ template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c, int share = 0
   for (auto &v : h0) v = normal(random);
   std::vector<T> y(rows * c.H * c.P + 8, from_float<T>(NAN));
 
+  std::vector<int> seq(rows, 3);
+  for (size_t i = 1; i < rows; i++) seq[i] = seq[i - 1] + (random() % 40 == 0);
+
   ssdc_ssd p = {};
   p.x = x.data(), p.dt = dt.data(), p.A = A.data(), p.Bm = Bm.data(), p.Cm = Cm.data(), p.D = c.D ? D.data() : nullptr;
   p.z = c.z ? z.data() : nullptr, p.dt_bias = bias.data(), p.h0 = c.h0 ? h0.data() : nullptr, p.hT = hT.data(), p.y = y.data();
   p.batch = c.B, p.length = c.L, p.heads = c.H, p.head_dim = c.P, p.groups = c.G, p.state = c.N;
   p.type = sizeof(T) && std::is_same<T, __half>::value ? SSDC_F16 : SSDC_BF16;
+  p.seq_idx = c.seq ? seq.data() : nullptr;
   p.dt_type = SSDC_F32, p.softplus = 1, p.dt_low = 0, p.dt_high = INFINITY;
   const int per_group = c.H / c.G * ((c.P + 63) / 64);
   const int blocks = share ? share : c.B * c.G * ((per_group + Heads - 1) / Heads);
+  for (int part = 0; part < parts; part++) {
+  if (parts > 1) {
+    p.Bm = Bm.data() + part * NT, p.Cm = Cm.data() + part * NT, p.h0 = c.h0 ? h0.data() + part * NT : nullptr, p.hT = hT.data() + part * NT;
+    p.state = std::min(NT, c.N - part * NT), p.pitch = c.N, p.add = part > 0;
+    p.D = c.D && part == 0 ? D.data() : nullptr, p.z = c.z && part + 1 == parts ? z.data() : nullptr;
+  }
   if (segments) {
     const int chunks = (c.L + kChunk - 1) / kChunk;
-    p.hT = p.h0 ? h0.data() : hT.data();  // in place, as decoding does
+    if (parts == 1) p.hT = p.h0 ? h0.data() : hT.data();  // in place, as decoding does
     const std::vector<float> before = h0;  // for the reference
     Segments cut;
     cut.chunks = (chunks + segments - 1) / segments, cut.count = (chunks + cut.chunks - 1) / cut.chunks;
-    std::vector<float> kept(cut.count * states + 8, NAN), decay((size_t)cut.count * c.B * c.H, NAN);
-    cut.states = kept.data(), cut.decay = decay.data();
-    if (cut.count > 1) launch(blocks * (cut.count - 1), 128 * Heads, [&] { ssd_segment_states<T, NT, Heads, Wg>(p, cut); });
+    const int strips = c.B * c.H * ((c.P + 63) / 64);
+    std::vector<float> kept(cut.count * states + 8, NAN), decay((size_t)cut.count * c.B * c.H, NAN), behind((size_t)cut.count * strips, NAN);
+    cut.states = kept.data(), cut.decay = decay.data(), cut.behind = behind.data();
+    const int all = c.B * c.G * ((per_group + Heads - 1) / Heads) * cut.count;
+    cut.shares = share ? std::min(share, all) : all;
+    if (cut.count > 1) {
+      launch(cut.count * c.B * ((c.H + 31) / 32), 256, [&] { ssd_segment_decays(p, cut); });
+      launch((strips + 127) / 128, 128, [&] { ssd_segment_behind(p, cut); });
+      launch(all / cut.count * (cut.count - 1), 128 * Heads, [&] { ssd_segment_states<T, NT, Heads, Wg>(p, cut); });
+    }
     launch((states + 511) / 512, 128, [&] { ssd_segment_scan(p, cut); });
     // Backwards: the last segments write hT, which may be h0, before the first are read.
-    launch(blocks * cut.count, 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p, Handoff(), cut); }, true);
-    if (p.h0) hT = h0, h0 = before;
+    launch(cut.shares, 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p, Handoff(), cut); }, true);
+    if (p.h0 && parts == 1) hT = h0, h0 = before;
   } else {
   std::vector<float> handed((size_t)blocks * 64 * NT * Heads, NAN);
   std::vector<int> ready(blocks);
   launch(blocks, 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p, Handoff{handed.data(), ready.data()}, Segments()); });
+  }
   }
 
   double dy = 0, ny = 0, dh = 0, nh = 0;
@@ -68,7 +87,8 @@ template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c, int share = 0
         for (int n = 0; n < c.N; n++) S[n] = c.h0 ? h0[row * c.N + n] : 0;
         for (int t = 0; t < c.L; t++) {
           const size_t at = ((size_t)b * c.L + t) * c.H + h, bc = (((size_t)b * c.L + t) * c.G + g) * c.N;
-          const double step = std::log1p(std::exp((double)dt[at] + bias[h])), keep = std::exp(step * A[h]);
+          const bool anew = c.seq && t > 0 && seq[(size_t)b * c.L + t] != seq[(size_t)b * c.L + t - 1];
+          const double step = std::log1p(std::exp((double)dt[at] + bias[h])), keep = anew ? 0 : std::exp(step * A[h]);
           const double xv = to_float(x[at * c.P + i]);
           double sum = c.D ? D[h] * xv : 0;
           for (int n = 0; n < c.N; n++) {
@@ -116,5 +136,13 @@ int main() {
   ok &= run<bf, 128, 2, false>({2, 333, 4, 80, 2, 96, true, false, false}, 0, 6);
   ok &= run<__half, 64, 2, true>({1, 300, 4, 128, 2, 16, false, false, true}, 0, 2);
   ok &= run<__half, 64, 2, false>({1, 40, 2, 8, 1, 64, false, false, true}, 0, 4);
+  ok &= run<bf, 128, 2, true>({1, 900, 4, 64, 1, 128, true, false, true}, 3, 14);
+  ok &= run<bf, 64, 2, false>({2, 700, 3, 128, 1, 64, false, true, true}, 5, 11);
+  // Packed sequences, whole and cut in time; states of more than 128.
+  ok &= run<bf, 128, 2, true>({2, 300, 3, 64, 1, 128, true, false, true, true});
+  ok &= run<bf, 64, 2, false>({1, 333, 4, 80, 2, 48, true, true, true, true}, 3);
+  ok &= run<__half, 128, 2, true>({1, 700, 3, 64, 1, 128, false, false, true, true}, 3, 11);
+  ok &= run<bf, 128, 2, true>({1, 150, 3, 64, 1, 256, true, true, true}, 0, 0, 2);
+  ok &= run<bf, 128, 2, false>({1, 200, 2, 80, 2, 200, true, false, true, true}, 0, 3, 2);
   return !ok;
 }
