@@ -13,7 +13,7 @@ DEADLINE = 465  # seconds of this program
 # Stage and its limit in seconds. Checks come before times.
 STAGES = [("ceilings", 60), ("check_backend", 100), ("check_models", 150), ("check_command", 60), ("time_model", 120), ("time_transformers", 100),
           ("check_tma", 60), ("time_tma", 30), ("time_mamba", 100), ("time_step", 60), ("time_mamba1", 40), ("time_lengths", 80), ("time_fla", 60),
-          ("check_split", 60), ("time_split", 60), ("check_rest", 60), ("check_wgmma", 60), ("time_wgmma", 30), ("check_mma", 60), ("time_mma", 30)]
+          ("check_split", 60), ("time_split", 60), ("check_rest", 60), ("check_sanitizer", 100), ("check_wgmma", 60), ("time_wgmma", 30), ("check_mma", 60), ("time_mma", 30)]
 
 
 def run(stage, limit, env, log):

@@ -14,7 +14,7 @@ class Arguments(ctypes.Structure):
     _fields_ = ([(n, ctypes.c_void_p) for n in ("x", "dt", "A", "Bm", "Cm", "D", "z", "dt_bias", "h0", "hT", "y")]
                 + [(n, ctypes.c_int) for n in ("batch", "length", "heads", "head_dim", "groups", "state",
                                                "type", "dt_type", "softplus")]
-                + [("dt_low", ctypes.c_float), ("dt_high", ctypes.c_float)])
+                + [("dt_low", ctypes.c_float), ("dt_high", ctypes.c_float), ("pitch", ctypes.c_int), ("seq_idx", ctypes.c_void_p), ("add", ctypes.c_int)])
 
 
 library = ctypes.CDLL(os.environ["SSDC_KERNELS"])
@@ -26,8 +26,8 @@ library.ssdc_ssd_forward_split.argtypes = [ctypes.POINTER(Arguments), ctypes.c_i
 library.ssdc_ssd_step.argtypes = [ctypes.POINTER(Arguments), ctypes.c_void_p]
 
 
-def inputs(B, L, H, P, G, N, dtype=torch.bfloat16, D=False, z=False, h0=False, raw_dt=False, dt_dtype=torch.float32):
-    """Fresh random inputs on the GPU; decays from slow (state lives for the whole sequence) to fast."""
+def inputs(B, L, H, P, G, N, dtype=torch.bfloat16, D=False, z=False, h0=False, raw_dt=False, dt_dtype=torch.float32, seq=False, decay=True):
+    """Fresh random inputs on the GPU; decays from slow (state lives for the whole sequence) to fast, or none; seq: sequences packed into one."""
     def normal(*shape, dtype=dtype):
         return torch.randn(*shape, device="cuda").to(dtype)
 
@@ -39,6 +39,9 @@ def inputs(B, L, H, P, G, N, dtype=torch.bfloat16, D=False, z=False, h0=False, r
     if raw_dt:
         t["dt_bias"] = torch.empty(H, device="cuda").uniform_(-5, -2)
         step = torch.randn(B, L, H, device="cuda")
+    if not decay:
+        t["A"] *= 0
+    t["seq_idx"] = torch.cumsum(torch.rand(B, L, device="cuda") < 1 / 60, 1).int() if seq else None
     t["dt"] = step.to(dt_dtype)
     t["softplus"] = raw_dt
     return t
@@ -57,7 +60,7 @@ def arguments(t, y, hT):
     G, N = t["Bm"].shape[2:]
     a = Arguments(batch=B, length=L, heads=H, head_dim=P, groups=G, state=N, type=TYPES[t["x"].dtype],
                   dt_type=TYPES[t["dt"].dtype], softplus=int(t["softplus"]), dt_low=0.0, dt_high=float("inf"))
-    for name in ("x", "dt", "A", "Bm", "Cm", "D", "z", "dt_bias", "h0"):
+    for name in ("x", "dt", "A", "Bm", "Cm", "D", "z", "dt_bias", "h0", "seq_idx"):
         if t[name] is not None:
             assert t[name].is_contiguous()
             setattr(a, name, t[name].data_ptr())
@@ -94,6 +97,18 @@ def forward_split(a, path=AUTO, segments=0):
         raise RuntimeError(f"ssdc_ssd_forward_split returned {code}")
 
 
+def forward_halves(a, t, path=AUTO):
+    """States of more than 128: a call for each half of their columns, the second of which adds to y."""
+    N, D, z = a.state, a.D, a.z
+    for i in range(0, N, 128):
+        half = Arguments.from_buffer_copy(a)
+        half.state, half.pitch, half.add = min(128, N - i), N, int(i > 0)
+        half.Bm, half.Cm, half.hT = a.Bm + 2 * i, a.Cm + 2 * i, a.hT + 4 * i
+        half.h0 = a.h0 + 4 * i if a.h0 else None
+        half.D, half.z = D if i == 0 else None, z if i + 128 >= N else None
+        forward(half, path, 2)
+
+
 def step(a):
     code = library.ssdc_ssd_step(ctypes.byref(a), torch.cuda.current_stream().cuda_stream)
     if code:
@@ -109,6 +124,8 @@ def reference(t):
     if f["softplus"]:
         dt = torch.nn.functional.softplus(dt, threshold=1e9)
     decay = torch.exp(dt * f["A"])
+    if f["seq_idx"] is not None:
+        decay[:, 1:][t["seq_idx"][:, 1:] != t["seq_idx"][:, :-1]] = 0
     S = f["h0"].clone() if f["h0"] is not None else torch.zeros(B, H, P, N, device="cuda", dtype=torch.float64)
     y = torch.empty_like(f["x"])
     for i in range(L):

@@ -61,6 +61,8 @@ def check(label, path, heads):
         ("dt in bf16", dict(B=1, L=300, H=8, P=64, G=1, N=128), dict(raw_dt=True, dt_dtype=bf)),
         ("fp16", dict(B=2, L=200, H=6, P=64, G=2, N=128), dict(dtype=hf, D=True, z=True, h0=True)),
         ("fp16 N=64", dict(B=2, L=63, H=6, P=64, G=1, N=64), dict(dtype=hf, h0=True)),
+        ("packed", dict(B=2, L=700, H=5, P=64, G=1, N=128), dict(D=True, h0=True, seq=True)),
+        ("packed, fp16 P=80 N=32", dict(B=2, L=333, H=4, P=80, G=2, N=32), dict(dtype=hf, z=True, h0=True, raw_dt=True, seq=True)),
     ]
     label += f" x{heads}" if heads else ""
     gate = path != ssd.TMA
@@ -88,7 +90,7 @@ def check_mma():
 
 def check_split():
     """Sequences cut in time; the last shapes leave the number of segments to the library."""
-    for label, path in (("wgmma", ssd.WGMMA), ("mma.sync", ssd.MMA)):
+    for label, path in (("TMA", ssd.TMA), ("wgmma", ssd.WGMMA), ("mma.sync", ssd.MMA)):
         for segments, shape, options in [
             (3, dict(B=1, L=1024, H=4, P=64, G=1, N=128), dict(h0=True)),
             (1, dict(B=1, L=333, H=5, P=64, G=1, N=128), dict(h0=True, D=True)),
@@ -99,7 +101,10 @@ def check_split():
             (4, dict(B=1, L=64, H=2, P=8, G=1, N=64), dict(h0=True)),
             (0, dict(B=1, L=8192, H=80, P=64, G=1, N=128), dict(D=True, raw_dt=True, h0=True)),
             (0, dict(B=2, L=4000, H=80, P=64, G=1, N=64), dict(h0=True)),
+            (0, dict(B=1, L=16384, H=80, P=64, G=1, N=128), dict(h0=True, decay=False)),
+            (0, dict(B=1, L=9000, H=24, P=64, G=1, N=128), dict(h0=True, seq=True)),
         ]:
+            options = dict(options, z=options.get("z", False) and path != ssd.TMA)
             compare(f"{label} split {segments or 'auto'}: {shape}", ssd.inputs(**shape, **options),
                     lambda a: ssd.forward_split(a, path, segments))
     # The state in place of h0.
@@ -113,13 +118,13 @@ def check_split():
 
 
 def time_split():
-    """Beside whole sequences (share: False is what runs below one block a multiprocessor)."""
-    for B, L in ((1, 8192), (1, 65536), (2, 32768), (4, 16384), (1, 1 << 20)):
+    """Few sequences beside enough of them: the same bytes a second is the aim. Without decay every segment but the last is read twice."""
+    time_forward("ssdc TMA, equal shares", SHAPE, ssd.TMA, 0)
+    for B, L in ((1, 8192), (1, 65536), (4, 16384), (1, 1 << 20)):
         shape = dict(B=B, L=L, H=80, P=64, G=1, N=128)
-        few = dict(repeats=3, sets=1) if L > 100000 else dict(repeats=9)
-        time_forward("ssdc wgmma, whole", shape, ssd.WGMMA, 2, **few)
-        for segments in (0, 3, 13, 33):
-            time_forward(f"ssdc wgmma, split {segments or 'auto'}", shape, ssd.WGMMA, 2, call=lambda a: ssd.forward_split(a, ssd.WGMMA, segments), **few)
+        few = dict(repeats=5, sets=1) if L > 100000 else dict(repeats=9)
+        time_forward("ssdc TMA, cut in time", shape, ssd.TMA, 0, call=lambda a: ssd.forward_split(a, ssd.TMA), **few)
+        time_forward("ssdc TMA, cut in time, no decay", shape, ssd.TMA, 0, call=lambda a: ssd.forward_split(a, ssd.TMA), decay=False, **few)
         ssd.split_workspace = None
 
 
@@ -129,6 +134,13 @@ def check_rest():
         ("serial N=256", dict(B=1, L=40, H=4, P=64, G=2, N=256), dict(raw_dt=True)),
     ]:
         compare(f"{name} {shape}", ssd.inputs(**shape, **options), ssd.forward)
+    for name, shape, options in [
+        ("halves", dict(B=2, L=700, H=6, P=64, G=1, N=256), dict(D=True, h0=True)),
+        ("halves, packed, z", dict(B=2, L=300, H=24, P=80, G=2, N=200), dict(D=True, z=True, h0=True, raw_dt=True, seq=True)),
+    ]:
+        t = ssd.inputs(**shape, **options)
+        for label, path in (("wgmma", ssd.WGMMA), ("mma.sync", ssd.MMA)):
+            compare(f"{label} {name} {shape}", t, lambda a: ssd.forward_halves(a, t, path))
     for name, shape, options in [
         ("step", dict(B=64, L=1, H=80, P=64, G=1, N=128), dict(h0=True, D=True, raw_dt=True)),
         ("step G=8 z", dict(B=3, L=1, H=24, P=80, G=8, N=64), dict(h0=True, D=True, z=True)),
@@ -166,11 +178,11 @@ def ssd_bytes(B, L, H, P, G, N, state=True):
     return 2 * B * L * (2 * H * P + 2 * G * N) + 4 * B * L * H + (4 * B * H * P * N if state else 0)
 
 
-def time_forward(name, shape, path, heads, share=True, repeats=15, sets=2, call=None):
+def time_forward(name, shape, path, heads, share=True, repeats=15, sets=2, call=None, **options):
     call = call or (lambda a: ssd.forward(a, path, heads, share))
     calls = []
     for _ in range(sets):
-        t = ssd.inputs(**shape)
+        t = ssd.inputs(**shape, **options)
         y, hT = ssd.outputs(t)
         calls.append((t, y, hT, ssd.arguments(t, y, hT)))
     s = ssd.median_time(lambda i: call(calls[i % sets][3]), repeats)
@@ -212,7 +224,7 @@ def time_lengths():
                 report(work=f"attention {backend.name}", B=B, L=L, H=80, P=64, seconds=s)
             except Exception as e:  # a peer that cannot run is told, not hidden
                 report(peer=f"attention {backend.name}", L=L, missing=str(e).splitlines()[0])
-    time_forward("ssdc one long sequence", dict(B=1, L=1 << 20, H=80, P=64, G=1, N=128), ssd.AUTO, 0, repeats=3, sets=1)
+    time_forward("ssdc one long sequence", dict(B=1, L=1 << 20, H=80, P=64, G=1, N=128), ssd.AUTO, 0, repeats=5, sets=1, call=ssd.forward_split)
 
 
 def time_step():
@@ -450,13 +462,53 @@ def time_transformers():
 
 
 def one_call(path, heads):
-    """A single launch, for a profiler or a memory checker."""
-    shape = SHAPE if len(sys.argv) < 5 else dict(B=1, L=200, H=4, P=64, G=1, N=128)
-    t = ssd.inputs(**shape, h0=True)
+    """A single launch, for a profiler."""
+    t = ssd.inputs(**SHAPE, h0=True)
     y, hT = ssd.outputs(t)
     ssd.forward(ssd.arguments(t, y, hT), int(path), int(heads))
     torch.cuda.synchronize()
     report(work="one call", finite=bool(torch.isfinite(y).all() and torch.isfinite(hT).all()))
+
+
+def small_calls():
+    """Every path of the state-space kernels once, for check_sanitizer."""
+    def call(run, shape, **options):
+        t = ssd.inputs(**shape, **options)
+        y, hT = ssd.outputs(t)
+        run(ssd.arguments(t, y, hT), t)
+        torch.cuda.synchronize()
+        assert torch.isfinite(y).all() and torch.isfinite(hT).all(), (shape, options)
+
+    for path in (ssd.TMA, ssd.WGMMA, ssd.MMA):
+        gate = path != ssd.TMA
+        call(lambda a, t: ssd.forward(a, path, 2 if gate else 0), dict(B=2, L=200, H=5, P=64, G=1, N=128), h0=True, D=True, z=gate, seq=True)
+        call(lambda a, t: ssd.forward(a, path, 2 if gate else 0), dict(B=1, L=70, H=4, P=80, G=2, N=32), raw_dt=True, dtype=torch.float16)
+        call(lambda a, t: ssd.forward(a, path, 2 if gate else 0), dict(B=2, L=130, H=160, P=64, G=1, N=128), h0=True)  # shared
+        call(lambda a, t: ssd.forward_split(a, path, 5), dict(B=1, L=900, H=3, P=64, G=1, N=128), h0=True, seq=True)
+    for path in (ssd.WGMMA, ssd.MMA):
+        call(lambda a, t: ssd.forward_halves(a, t, path), dict(B=1, L=100, H=3, P=64, G=1, N=256), h0=True, z=True)
+    call(lambda a, t: ssd.forward(a, ssd.SERIAL), dict(B=1, L=30, H=3, P=7, G=1, N=20), h0=True)
+    call(lambda a, t: ssd.step(a), dict(B=3, L=1, H=8, P=64, G=1, N=128), h0=True)
+    report(work="small calls", finite=True)
+
+
+def check_sanitizer():
+    """compute-sanitizer over small_calls, where it is to be had."""
+    import shutil
+    if not shutil.which("compute-sanitizer"):
+        report(peer="compute-sanitizer", missing="it is not on PATH")
+        return
+    for tool, which in (
+            ("memcheck", ["--kernel-name", "kns=ssd"]),
+            # It does not follow barriers of shared memory on which one lane arrives for its warp: ssd_forward_tma is left to the
+            # comparison of bits in check_tma.
+            ("racecheck", ["--kernel-name-exclude", "kns=ssd_forward_tma"]),
+            ("initcheck", [])):  # every kernel: those of torch write what ours read
+        p = subprocess.run(["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *which, sys.executable, __file__, "small_calls"],
+                           text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        told = [line for line in p.stdout.splitlines() if line.startswith("=========")]
+        print("\n".join(told[:60]), flush=True)
+        report(tests=f"compute-sanitizer {tool}: {told[-1].strip('= ') if told else p.stdout[-300:]}", passed=int(p.returncode == 0), failed=[], skipped=0, ok=p.returncode == 0)
 
 
 if __name__ == "__main__":
