@@ -75,7 +75,7 @@ func (p *special) run(rd reader) (*fused, error) {
 		return p.unread()
 	}
 	if len(p.reads) == 0 {
-		return nil, fmt.Errorf("the new state %q is not contracted with C; expected y to read it by ReduceSum, MatMul or Einsum over N, not the old state", p.from.v.Name)
+		return nil, fmt.Errorf("the new state %q is not contracted with C%s; expected y to read it by ReduceSum, MatMul or Einsum over N, not the old state", p.from.v.Name, reads(p.from.v))
 	}
 	p.over = p.reads[0].over
 	for _, r := range p.reads[1:] {
@@ -84,6 +84,16 @@ func (p *special) run(rd reader) (*fused, error) {
 		}
 	}
 	return p.roles()
+}
+
+// reads names an operator that changes v where it should be contracted.
+func reads(v *graph.Value) string {
+	for _, u := range v.Uses {
+		if n := u.Node; !layout.Is(n) && !isOp(n, "Mul", "MatMul", "Einsum", "Cast", "Identity", "Shape") {
+			return fmt.Sprintf(": %s reads it", n)
+		}
+	}
+	return ""
 }
 
 // unread is for states of which only the last one is used: nothing says which
