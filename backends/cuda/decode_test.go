@@ -153,7 +153,7 @@ func TestDecodeSteps(t *testing.T) {
 				joined := d == tensor.BFloat16 && c.batch <= stepRows && c.heads%8 == 0 && c.groupSize == 0
 				switch {
 				case joined:
-					wanted = "fill blocks"
+					wanted = "blocks"
 				case c.batch > streamRows:
 					wanted = strings.Join(names, " ") // the general way
 				case d == tensor.Float16 || c.groupSize != 0 || (2*c.heads*c.headDim+2*c.groups*c.state+c.heads)%4 != 0: // B and C not in fours

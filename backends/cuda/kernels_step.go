@@ -256,8 +256,12 @@ func (b *binder) stepLaunch(run []*stepBlock) ([]step, error) {
 	at := &Bind{b, b.nodes[first], first, "blocks"}
 	kept := b.p.steps
 	b.p.steps = nil
-	at.Do("fill", nil, func(s *session) error { return s.stream.Set(arrived.addr(), 0, 4) })
-	at.Do("blocks", p.place, func(s *session) error { return s.stream.LaunchTogether(f, blocks, threads, l.shared, p.b) })
+	at.Do("blocks", p.place, func(s *session) error {
+		if err := s.stream.Set(arrived.addr(), 0, 4); err != nil {
+			return err
+		}
+		return s.stream.LaunchTogether(f, blocks, threads, l.shared, p.b)
+	})
 	joined := b.p.steps
 	b.p.steps = kept
 	return joined, nil
