@@ -15,7 +15,8 @@
 // inputs, outputs and states as bfloat16 and multiplies on tensor cores; compute=tf32 rounds the operands of float products to 10
 // bits; the default, f32, does neither. blas=off takes our own matrix products, graphs=off launches every time,
 // overlap=off lets no kernel start before the one before it has ended, blocks=off keeps decoding blocks from being joined in one launch,
-// device=N picks a device.
+// rtc=on compiles all chains of element-wise operators where NVRTC is there and off none (auto: those of many elements), device=N picks a
+// device.
 //
 // Files: kernel.go (the row), mem.go and params.go (memory, arguments), bind.go, place.go and views.go (from graph to
 // program), session.go and state.go (running it), device.go (code and weights), kernels_*.go (the rows, by family).
@@ -78,11 +79,12 @@ type settings struct {
 	blas, graphs bool
 	overlap      bool
 	blocks       bool
+	rtc          string // which chains NVRTC compiles: auto, on, off
 	device       int
 }
 
 func readSettings(t backends.Target) (settings, error) {
-	s := settings{compute: "f32", blas: true, graphs: true, overlap: true, blocks: true}
+	s := settings{compute: "f32", blas: true, graphs: true, overlap: true, blocks: true, rtc: "auto"}
 	for k, v := range t.Options {
 		switch k {
 		case "compute":
@@ -95,6 +97,11 @@ func readSettings(t backends.Target) (settings, error) {
 				return s, fmt.Errorf("option %s=%s: expected on or off", k, v)
 			}
 			*map[string]*bool{"blas": &s.blas, "graphs": &s.graphs, "overlap": &s.overlap, "blocks": &s.blocks}[k] = v == "on"
+		case "rtc":
+			if v != "auto" && v != "on" && v != "off" {
+				return s, fmt.Errorf("option rtc=%s: expected auto, on or off", v)
+			}
+			s.rtc = v
 		case "device":
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 0 {
@@ -102,7 +109,7 @@ func readSettings(t backends.Target) (settings, error) {
 			}
 			s.device = n
 		default:
-			return s, fmt.Errorf("option %s=%s: the cuda backend knows compute, blas, graphs, overlap, blocks and device", k, v)
+			return s, fmt.Errorf("option %s=%s: the cuda backend knows compute, blas, graphs, overlap, blocks, rtc and device", k, v)
 		}
 	}
 	return s, nil

@@ -51,6 +51,18 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		os.Setenv("SSDC_LIBCUDA", lib)
+		here, err := filepath.Abs("kernels")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		rtc := filepath.Join(dir, "libnvrtc_emulated.so")
+		c = exec.Command("g++", "-std=c++17", "-O2", "-w", "-fPIC", "-shared", fmt.Sprintf("-DSSDC_KERNELS=%q", here), "kernels/emulate/nvrtc.cpp", "-o", rtc)
+		if out, err := c.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building the emulated NVRTC: %v\n%s", err, out)
+			return 1
+		}
+		os.Setenv("SSDC_LIBNVRTC", rtc)
 		return m.Run()
 	}())
 }

@@ -33,6 +33,11 @@ func Describe() string {
 			parts = append(parts, fmt.Sprintf("cuBLASLt %d.%d", b.Version/10000, b.Version/100%100))
 			b.Close()
 		}
+		if major, minor, err := driver.RTCVersion(); err != nil {
+			parts = append(parts, "no NVRTC, chains of element-wise operators are interpreted")
+		} else {
+			parts = append(parts, fmt.Sprintf("NVRTC %d.%d", major, minor))
+		}
 		dev.Close()
 	}
 	return strings.Join(parts, "; ")

@@ -25,6 +25,7 @@ type device struct {
 	modules map[string]*driver.Module
 	found   map[string]*driver.Function
 	numbers map[string]int
+	chains  map[string]*driver.Function // compiled, by text
 }
 
 func openDevice(s settings) (*device, error) {
@@ -37,7 +38,7 @@ func openDevice(s settings) (*device, error) {
 		d.Close()
 		return nil, fmt.Errorf("%s: %w", d.Info.Name, err)
 	}
-	dev := &device{Device: d, arch: arch, modules: map[string]*driver.Module{}, found: map[string]*driver.Function{}, numbers: map[string]int{}}
+	dev := &device{Device: d, arch: arch, modules: map[string]*driver.Module{}, found: map[string]*driver.Function{}, numbers: map[string]int{}, chains: map[string]*driver.Function{}}
 	// Graphs keep such edges from CUDA 12.3 on; the code for sm_80 and PTX has no waits.
 	d.Overlap = s.overlap && d.Info.Driver >= 12030 && (arch == "sm_90a" || arch == "sm_100")
 	if s.blas {

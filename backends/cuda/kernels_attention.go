@@ -9,7 +9,7 @@ import (
 	"github.com/ssdc-go/ssdc/graph/tensor"
 )
 
-// Attention without the matrix of scores: kernels/attention.cu.
+// Attention without the matrix of scores: kernels/flash.cu on tensor cores, kernels/attention.cu for what that does not take.
 
 func attentionKernels() []*Kernel {
 	return []*Kernel{{
@@ -115,10 +115,77 @@ func lowerAttention(b *Bind, n *graph.Node) error {
 	if scale == 0 {
 		scale = float32(1 / math.Sqrt(float64(D)))
 	}
-	causal := int(n.Attrs.Int("is_causal", 0))
-	row := func(m *Mem) []int { return m.Strides[:3] }
-	p := (&params{}).tensor(q).tensor(k).tensor(v).tensor(y).tensor(mask).i64(B, H, KH, S, T, D, E)
-	p.i64(row(q)...).i64(row(k)...).i64(row(v)...).i64(row(y)...).i64(ms...).i64(causal, past).f32(scale, n.Attrs.Float("softcap", 0))
+	a := &attention{q: q, k: k, v: v, y: y, mask: mask, dims: []int{B, H, KH, S, T, D, E}, maskStrides: ms, causal: int(n.Attrs.Int("is_causal", 0)), past: past, scale: scale, softcap: n.Attrs.Float("softcap", 0)}
+	if a.tensorCores() {
+		return b.flash(a)
+	}
 	shared := (16*(D+1) + 32*(D+1) + 32*(E+1) + 16*32) * 4
-	return b.Launch("attention", "attention", B*H*ceilDiv(S, 16), 128, shared, p)
+	return b.Launch("attention", "attention", B*H*ceilDiv(S, 16), 128, shared, a.params(1, nil))
+}
+
+// attention is an attention with everything settled: operands [B,H,S,d], dims B, heads, key heads, S, keys, sizes of q and v.
+type attention struct {
+	q, k, v, y, mask  *Mem
+	dims, maskStrides []int
+	causal, past      int
+	scale, softcap    float32
+}
+
+func (a *attention) params(splits int, partial *Mem) *params {
+	row := func(m *Mem) []int { return m.Strides[:3] }
+	p := (&params{}).tensor(a.q).tensor(a.k).tensor(a.v).tensor(a.y).tensor(a.mask).i64(a.dims...)
+	return p.i64(row(a.q)...).i64(row(a.k)...).i64(row(a.v)...).i64(row(a.y)...).i64(a.maskStrides...).i64(a.causal, a.past, splits).ptr(partial).f32(a.scale, a.softcap)
+}
+
+// tensorCores reports whether kernels/flash.cu takes the operands: 16 bits, rows that start on 16 bytes, heads of up to 128.
+func (a *attention) tensorCores() bool {
+	for _, m := range []*Mem{a.q, a.k, a.v, a.y} {
+		if half16[m.DType] == "" || m.DType != a.q.DType || !m.aligned(16) || m.Shape[3]%8 != 0 || m.Shape[3] > 128 {
+			return false
+		}
+		for axis, s := range m.Strides[:3] {
+			if m.Shape[axis] > 1 && s%8 != 0 {
+				return false
+			}
+		}
+	}
+	B, KH, S, T := a.dims[0], a.dims[2], a.dims[3], a.dims[4]
+	return max(S*a.dims[1]/KH, T, B*a.dims[1]) < 1<<30
+}
+
+// flash submits an attention on tensor cores. With up to 16 rows to a key head, as when decoding, warps share the keys; else blocks do
+// where there are few.
+func (b *Bind) flash(a *attention) error {
+	B, H, KH, S, T, D, E := a.dims[0], a.dims[1], a.dims[2], a.dims[3], a.dims[4], a.dims[5], a.dims[6]
+	size := 128
+	for _, s := range []int{96, 64} {
+		if max(D, E) <= s {
+			size = s
+		}
+	}
+	rows, processors := S*H/KH, b.dev().Info.Multiprocessors
+	halves := ceilDiv(size, 64)
+	name := fmt.Sprint("flash_", half16[a.q.DType], "_", size)
+	tile, step, parts, most := 128, 64, 1, 8
+	if a.mask != nil || a.softcap != 0 || !(a.scale > 0) {
+		name, tile, step = name+"_general", 64, 32
+	}
+	blocks, shared := B*KH*ceilDiv(rows, tile), (tile+4*step)*halves*128
+	if rows <= 16 {
+		name, step, parts, most = fmt.Sprint("flash_", half16[a.q.DType], "_", size, "_apart"), 32, 4, 64
+		blocks, shared = B*KH, 4*(16+4*step)*halves*128
+	}
+	splits := 1 // by blocks
+	if blocks < processors {
+		splits = max(1, min(2*processors/blocks, ceilDiv(T, 4*step*parts), most))
+	}
+	var partial *Mem
+	if parts*splits > 1 {
+		partial = b.Scratch(tensor.Float32, parts*splits, B, H, S, E+2)
+	}
+	p := a.params(parts*splits, partial)
+	if err := b.Launch("flash", name, blocks*splits, 128, shared, p); err != nil || partial == nil {
+		return err
+	}
+	return b.Launch("flash", "flash_combine", ceilDiv(B*H*S, 4), 128, 0, a.params(parts*splits, partial))
 }

@@ -423,7 +423,20 @@ func (b *Bind) launchChain(c *chain, out *Mem, reg string) error {
 	for range maxChainCode - len(c.code) {
 		p.i64(make([]int, 5)...)
 	}
-	return b.Launch("elementwise", name, ceilDiv(ceilDiv(n, width), 256), 256, 0, p)
+	blocks := ceilDiv(ceilDiv(n, width), 256)
+	if rtc := b.set().rtc; (rtc == "on" || rtc == "auto" && n >= compileFrom) && blocks > 0 && blocks < 1<<31 {
+		ends := make([]int, len(views))
+		for i := range views {
+			ends[i] = strides[i+1][last]
+		}
+		if text, ok := c.source(reg, width, len(dims), out, views, ends); ok {
+			if f := b.dev().compiled(text); f != nil {
+				b.submit(b.name, &launch{f, blocks, 256, 0, p})
+				return nil
+			}
+		}
+	}
+	return b.Launch("elementwise", name, blocks, 256, 0, p)
 }
 
 func pad(v []int, n int) []int { return append(append([]int{}, v...), make([]int, n-len(v))...) }

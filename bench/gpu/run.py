@@ -11,7 +11,7 @@ import torch
 HERE = pathlib.Path(__file__).parent
 DEADLINE = 465  # seconds of this program
 # Stage and its limit in seconds. Checks come before times.
-STAGES = [("ceilings", 60), ("check_backend", 100), ("check_models", 150), ("check_command", 60), ("time_model", 120), ("time_transformers", 100),
+STAGES = [("ceilings", 60), ("check_backend", 100), ("check_models", 150), ("check_command", 60), ("time_model", 120), ("time_weights", 60), ("time_attention", 40), ("time_transformers", 100),
           ("check_tma", 60), ("time_tma", 30), ("time_mamba", 100), ("time_step", 60), ("time_mamba1", 40), ("time_lengths", 80), ("time_fla", 60),
           ("check_split", 60), ("time_split", 60), ("check_rest", 60), ("check_sanitizer", 100), ("check_wgmma", 60), ("time_wgmma", 30), ("check_mma", 60), ("time_mma", 30)]
 
@@ -52,7 +52,7 @@ def table(rows):
     print("\ntimes (median of device events)")
     for r in rows:
         if "seconds" in r:
-            shape = " ".join(f"{k}={r[k]}" for k in "BLHPN" if k in r)
+            shape = " ".join(f"{k}={r[k]}" for k in "BLKHPN" if k in r)
             rate = f"{r['tbytes']:.2f} TB/s" if "tbytes" in r else f"{r['tflops']:.0f} TFLOP/s" if "tflops" in r else ""
             print(f"  {r['seconds'] * 1e6:10.1f} us  {rate:14} {r['work']} {shape}")
     for r in rows:

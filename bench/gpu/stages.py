@@ -350,7 +350,7 @@ def time_model():
     model = program("model")
     if not model:
         return
-    for args in (["-batch", "1"], ["-batch", "8"], ["-batch", "64"], ["-batch", "8", "-prompt", "4096"],
+    for args in (["-batch", "1,8,64"], ["-batch", "8", "-prompt", "4096"],
                  ["-batch", "1", "-set", "overlap=off"], ["-batch", "8", "-prompt", "4096", "-blas", "off", "-repeat", "3"], ["-batch", "1", "-dtype", "float"]):
         p = subprocess.run([model, *args, "-profile"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         print(" ".join(args), p.stderr, flush=True)
@@ -361,6 +361,54 @@ def time_model():
             blas = "cuBLASLt" if row["blas"] == "on" else "own products"
             row.pop("parts_ms", None)
             report(**dict(row, work=f"{row['work']}, {blas}{', ' + args[-1] if '-set' in args else ''}"))
+
+
+def time_weights():
+    """The same model with its matrices in int8 and int4."""
+    model = program("model")
+    if not model:
+        return
+    for args in (["-weights", "int8", "-batch", "1,8,64"], ["-weights", "int4", "-batch", "1,8,64"], ["-weights", "int8", "-batch", "8", "-prompt", "4096", "-repeat", "3"]):
+        p = subprocess.run([model, *args, "-profile"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        print(" ".join(args), p.stderr, flush=True)
+        if p.returncode:
+            report(peer="model " + " ".join(args), missing=p.stderr.strip().splitlines()[-1])
+        for line in p.stdout.splitlines():
+            row = json.loads(line)
+            row.pop("parts_ms", None)
+            report(**row)
+
+
+# batch, heads, key heads, queries, keys, size of a head, causal
+ATTENTION = [(4, 32, 32, 4096, 4096, 64, 0), (4, 32, 32, 4096, 4096, 64, 1), (4, 32, 32, 4096, 4096, 80, 1), (4, 16, 16, 4096, 4096, 128, 0), (4, 16, 16, 4096, 4096, 128, 1),
+             (4, 32, 8, 4096, 4096, 128, 1), (1, 32, 8, 1, 65536, 128, 0), (16, 32, 8, 1, 8192, 128, 0), (8, 16, 16, 1, 16384, 64, 0)]
+
+
+def time_attention():
+    """Attention through package cuda beside PyTorch's, prompt and one query over a long cache."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    model = program("model")
+    if model:
+        p = subprocess.run([model, "-attention", " ".join(",".join(map(str, s)) for s in ATTENTION)], text=True, capture_output=True)
+        if p.returncode:
+            report(peer="model -attention", missing=p.stderr.strip().splitlines()[-1])
+        for line in p.stdout.splitlines():
+            report(**json.loads(line))
+    for B, H, KH, L, K, P, causal in ATTENTION:
+        for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION):
+            try:
+                q, k, v = (torch.randn(B, h, n, P, device="cuda", dtype=torch.bfloat16) for h, n in ((H, L), (KH, K), (KH, K)))
+                with sdpa_kernel(backend):
+                    call = lambda i: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=bool(causal), enable_gqa=KH != H)
+                    s = ssd.median_time(call, 9, warm=1)
+                row = dict(work=f"torch {backend.name}, {KH} key heads, size {P}, causal {causal}", B=B, H=H, L=L, K=K, P=P, seconds=s)
+                if L == 1:
+                    row["tbytes"] = 4 * B * KH * K * P / s / 1e12
+                else:
+                    row["tflops"] = 4 * B * H * L * K * P / (2 if causal else 1) / s / 1e12
+                report(**row)
+            except Exception as e:  # a peer that cannot run is told, not hidden
+                report(peer=f"torch {backend.name} {(B, H, KH, L, K, P, causal)}", missing=str(e).splitlines()[0])
 
 
 def time_mamba1():

@@ -1,19 +1,9 @@
-// Attention without the matrix of scores: softmax(scale Q K^T + mask) V, sums in f32.
-#include "device.cuh"
+// Attention without the matrix of scores: softmax(scale Q K^T + mask) V in f32, for operands and sizes that flash.cu does not take.
+#include "attention.cuh"
 
 namespace {
 
 constexpr int kQueries = 16, kKeys = 32;  // of a block, of a step
-
-// Heads share keys in groups (grouped-query attention): head h reads key head h / (heads / kv_heads).
-struct Attention {
-  Tensor q, k, v, y, mask;  // mask may be null; added to the scores, or bool
-  int64 batch, heads, kv_heads, queries, keys, dim, v_dim;
-  int64 q_batch, q_head, q_row, k_batch, k_head, k_row, v_batch, v_head, v_row, y_batch, y_head, y_row;
-  int64 m_batch, m_head, m_query, m_key;
-  int64 causal, offset;     // query i sees keys up to i + offset
-  float scale, softcap;     // softcap 0: none
-};
 
 }  // namespace
 

@@ -28,7 +28,7 @@ var bin embed.FS
 var sources embed.FS
 
 // Units are the translation units: X.cu is bin/<arch>/X.gz.
-var Units = []string{"attention", "conv", "decode", "elementwise", "matmul", "move", "norm", "quant", "scan", "ssd_entry", "step"}
+var Units = []string{"attention", "conv", "decode", "elementwise", "flash", "matmul", "move", "norm", "quant", "scan", "ssd_entry", "step"}
 
 // Archs are the targets: code for a device of that capability, and PTX.
 var Archs = []string{"sm_80", "sm_90a", "sm_100", "compute_80"}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,18 +36,19 @@ type config struct {
 	layers, width, headDim, state, vocab int
 	dtype                                tensor.DType
 	settings                             map[string]string
+	weights                              string
 }
 
 func main() {
 	c := config{headDim: 64, state: 128}
-	var batch, prompt, repeat int
-	var dtype, blas, set string
+	var prompt, repeat int
+	var dtype, blas, set, sizes string
 	var profile bool
-	var scan string
+	var scan, shapes string
 	flag.IntVar(&c.layers, "layers", 64, "blocks")
 	flag.IntVar(&c.width, "width", 2560, "width of the residual stream")
 	flag.IntVar(&c.vocab, "vocab", 50288, "tokens")
-	flag.IntVar(&batch, "batch", 8, "sequences")
+	flag.StringVar(&sizes, "batch", "8", "sequences; several numbers with commas between are measured one after the other")
 	flag.IntVar(&prompt, "prompt", 0, "time a prompt of this length; 0: decoding")
 	flag.IntVar(&repeat, "repeat", 0, "runs; 0: by the work")
 	flag.StringVar(&dtype, "dtype", "bfloat16", "type of the model")
@@ -54,10 +56,26 @@ func main() {
 	flag.StringVar(&set, "set", "", "further options of the target: overlap=off,...")
 	flag.BoolVar(&profile, "profile", false, "print the device time of each kind of step to standard error")
 	flag.StringVar(&scan, "scan", "", "time one scan alone, selective or ssd, at -batch and -prompt")
+	flag.StringVar(&c.weights, "weights", "", "format of matrices: int8 or int4; empty: as the model's type")
+	flag.StringVar(&shapes, "attention", "", "time attentions alone: batch,heads,key heads,queries,keys,size,causal, several with spaces between")
 	flag.IntVar(&c.state, "state", c.state, "size of the state")
 	flag.Parse()
+	var batches []int
+	for _, text := range strings.Split(sizes, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			fail(fmt.Errorf("-batch %s: expected positive numbers with commas between", sizes))
+		}
+		batches = append(batches, n)
+	}
 	if scan == "selective" || scan == "ssd" {
-		if err := measureScan(scan, batch, prompt, c.state); err != nil {
+		if err := measureScan(scan, batches[0], prompt, c.state); err != nil {
+			fail(err)
+		}
+		return
+	}
+	if shapes != "" {
+		if err := measureAttention(shapes); err != nil {
 			fail(err)
 		}
 		return
@@ -71,7 +89,7 @@ func main() {
 		k, v, _ := strings.Cut(o, "=")
 		c.settings[k] = v
 	}
-	if err := measure(c, batch, prompt, repeat, profile); err != nil {
+	if err := measure(c, batches, prompt, repeat, profile); err != nil {
 		fail(err)
 	}
 }
@@ -186,21 +204,40 @@ func build(c config) (*builder, *ops.Table, error) {
 	return b, table, ops.InferGraph(table, b.g)
 }
 
-func measure(c config, batch, prompt, repeat int, profile bool) error {
+func measure(c config, batches []int, prompt, repeat int, profile bool) error {
 	b, table, err := build(c)
 	if err != nil {
 		return err
 	}
 	back := cuda.New(table)
-	plan, err := back.Compile(b.g, backends.Target{States: b.states, Options: c.settings})
+	plan, err := back.Compile(b.g, backends.Target{States: b.states, Options: c.settings, Weights: c.weights})
 	if err != nil {
 		return err
 	}
-	exe, err := back.Open(plan, nil)
+	if c.weights != "" { // what a step reads: no more than a few rows of the table of tokens
+		b.bytes = 0
+		for _, w := range plan.Weights {
+			if w.Name != "embed.w" {
+				b.bytes += w.Bytes()
+			}
+		}
+	}
+	exe, err := back.Open(plan, &sharedForms{plan, plan.Own(), map[string]*tensor.Tensor{}})
 	if err != nil {
 		return err
 	}
 	defer exe.Close()
+	for _, batch := range batches {
+		if err := b.measure(exe, batch, prompt, repeat, profile); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measure times one size on a session of its own.
+func (b *builder) measure(exe backends.Executable, batch, prompt, repeat int, profile bool) error {
+	c := b.c
 	s, err := exe.NewSession()
 	if err != nil {
 		return err
@@ -249,7 +286,7 @@ func measure(c config, batch, prompt, repeat int, profile bool) error {
 	t := times[len(times)/2]
 	row := map[string]any{
 		"seconds": t, "B": batch, "L": length, "first_run_seconds": first.Seconds(), "weight_bytes": b.bytes, "blas": c.settings["blas"],
-		"work": fmt.Sprintf("ssdc mamba2 %d x %d %s", c.layers, c.width, c.dtype),
+		"work": strings.TrimSpace(fmt.Sprintf("ssdc mamba2 %d x %d %s %s", c.layers, c.width, c.dtype, c.weights)),
 	}
 	H := 2 * c.width / c.headDim
 	stateBytes := c.layers * batch * H * c.headDim * c.state * 4 * 2

@@ -15,6 +15,7 @@
 #include "../conv.cu"
 #include "../decode.cu"
 #include "../elementwise.cu"
+#include "../flash.cu"
 #include "../move.cu"
 #include "../norm.cu"
 #include "../matmul.cu"
@@ -91,15 +92,24 @@ API cuDevicePrimaryCtxRetain(void **c, int) {
 }
 API cuDevicePrimaryCtxRelease_v2(int) { return kOk; }
 API cuCtxSetCurrent(void *) { return kOk; }
-API cuModuleLoadData(void **m, const void *) { *m = &used; return kOk; }
+API cuModuleLoadData(void **m, const void *image) {
+  *m = self;
+  if (*(const char *)image != '/') return kOk;  // else the path of a library that nvrtc.cpp has made, which uses what is in this one
+  Dl_info info;
+  if (dladdr((void *)cuInit, &info)) dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);
+  *m = dlopen((const char *)image, RTLD_NOW);
+  if (!*m) fprintf(stderr, "%s\n", dlerror());
+  unlink((const char *)image);
+  return *m ? kOk : kInvalid;
+}
 API cuModuleUnload(void *) { return kOk; }
-API cuModuleGetFunction(void **f, void *, const char *name) {
-  static std::map<std::string, Function> known;
-  Function &k = known[name];
+API cuModuleGetFunction(void **f, void *module, const char *name) {
+  static std::map<std::pair<void *, std::string>, Function> known;
+  Function &k = known[{module, name}];
   if (!k.run) {
-    k.run = (void (*)(const void *))dlsym(self, name);
-    int *size = (int *)dlsym(self, (std::string(name) + "_size").c_str());
-    if (!k.run || !size) { known.erase(name); return kNotFound; }
+    k.run = (void (*)(const void *))dlsym(module, name);
+    int *size = (int *)dlsym(module, (std::string(name) + "_size").c_str());
+    if (!k.run || !size) { known.erase({module, name}); return kNotFound; }
     k.size = *size;
   }
   *f = &k;
