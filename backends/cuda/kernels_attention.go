@@ -173,12 +173,10 @@ func (b *Bind) flash(a *attention) error {
 	blocks, shared := B*KH*ceilDiv(rows, tile), (tile+4*step)*halves*128
 	if rows <= 16 {
 		name, step, parts, most = fmt.Sprint("flash_", half16[a.q.DType], "_", size, "_apart"), 32, 4, 64
-		blocks, shared = B*KH, 4*(16+4*step)*halves*128
+		blocks, shared = B*KH, 4*(16+6*step)*halves*128
 	}
-	splits := 1 // by blocks
-	if blocks < processors {
-		splits = max(1, min(2*processors/blocks, ceilDiv(T, 4*step*parts), most))
-	}
+	// By blocks: as many as run at a time.
+	splits := max(1, min((224<<10)/(shared+1<<10)*processors/blocks, ceilDiv(T, 4*step*parts), most))
 	var partial *Mem
 	if parts*splits > 1 {
 		partial = b.Scratch(tensor.Float32, parts*splits, B, H, S, E+2)
@@ -187,5 +185,5 @@ func (b *Bind) flash(a *attention) error {
 	if err := b.Launch("flash", name, blocks*splits, 128, shared, p); err != nil || partial == nil {
 		return err
 	}
-	return b.Launch("flash", "flash_combine", ceilDiv(B*H*S, 4), 128, 0, a.params(parts*splits, partial))
+	return b.Launch("flash", "flash_combine", B*H*S, 512, (parts*splits+512+32)*4, a.params(parts*splits, partial))
 }

@@ -56,14 +56,14 @@ func (g *gemm) streams(limit int) bool {
 		return false
 	}
 	return (g.a.DType == tensor.BFloat16 || g.a.DType == tensor.Float16) && g.m <= streamRows && (g.residual == nil || g.residual.DType == g.a.DType) && g.batch*g.batch2 == 1 &&
-		g.a.aligned(16) && g.k%8 == 0 && g.lda%8 == 0 && streamShared(g.m, g.k, g.ring().shallow) <= limit
+		g.a.aligned(16) && g.k%8 == 0 && g.lda%8 == 0 && streamShared(g.m, g.k, g.ring().one) <= limit
 }
 
-// ring is what a warp of a streamed product copies ahead, in bytes: with two blocks on a multiprocessor and with one. A part of it takes
-// 16 columns and 64 of K; see SSDC_STREAM.
+// ring is what a warp of a streamed product copies ahead, in bytes: with several blocks on a multiprocessor and with one. A part of it
+// takes 16 columns and 64 of K; see SSDC_STREAM.
 type ring struct {
-	format        string
-	deep, shallow int
+	format    string
+	many, one int
 }
 
 func (g *gemm) ring() ring {
@@ -71,9 +71,9 @@ func (g *gemm) ring() ring {
 	case g.q == nil:
 		return ring{"", 5 * 2048, 3 * 2048}
 	case g.q.bits == 8:
-		return ring{"int8_", 8 * 1024, 5 * 1024}
+		return ring{"int8_", 5 * 1024, 8 * 1024}
 	}
-	return ring{"int4_", 10 * 672, 8 * 672}
+	return ring{"int4_", 6 * 672, 10 * 672}
 }
 
 // streamShared is the shared memory of a streamed product: partial sums, sums of squares, rings of 8 warps, rows.
@@ -118,18 +118,22 @@ func (b *Bind) submitStream(s *streamed) error {
 		}
 	}
 	r := g.ring()
-	name, ahead := "stream_"+s.format+"_8", r.shallow
+	name, ahead := "stream_"+s.format+"_8", r.one
 	if g.m > 8 {
 		name = "stream_" + s.format + "_16"
-	} else if streamShared(g.m, g.k, r.deep) <= 112<<10 { // two such blocks fit, so that the next product may begin
-		name, ahead = name+"_deep", r.deep
+	} else if streamShared(g.m, g.k, r.many) <= 112<<10 { // two such blocks fit, so that the next product may begin
+		name, ahead = name+"_deep", r.many
 	}
 	shared := streamShared(g.m, g.k, ahead)
+	blocks := b.dev().Info.Multiprocessors
+	if g.q != nil || g.m == 1 { // 8 warps wait for each other at the end of tiles, and turn bytes into operands more slowly than memory gives them
+		blocks *= max(1, min(3, (224<<10)/(shared+1<<10)))
+	}
 	f, err := b.dev().function("decode", name, b.dev().streamLimit()) // one handle, whatever the launch takes
 	if err != nil {
 		return err
 	}
-	s.launch = &launch{f, min(ceilDiv(g.n, 16), b.dev().Info.Multiprocessors), 256, shared, s.params()}
+	s.launch = &launch{f, min(ceilDiv(g.n, 16), blocks), 256, shared, s.params()}
 	b.submit(b.name, s.launch)
 	b.b.decodes[s.launch] = s
 	if g.c.root.kind == inArena && !g.part {

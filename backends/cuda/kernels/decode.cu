@@ -124,8 +124,13 @@ template <class T> __device__ __forceinline__ void load_around(const Streamed &p
   }
   o.tap_bias = p.conv_b ? p.conv_b[c] : 0.f;
 }
-template <class T> __device__ __forceinline__ void finish(const Streamed &p, const Around &o, int64 row, int64 col, float v) {
-  v = activate((int)p.act, v * o.scale + o.bias) + o.residual;
+template <class T> __device__ __forceinline__ void finish(const Streamed &p, Around o, int64 row, int64 col, float v) {
+  v = v * o.scale + o.bias;
+  if (p.act != kNone) {
+    v = activation((int)p.act, v);
+    load_around<T>(p, o, row, col);  // again: what lives across a call would go to memory as soon as it is loaded, and wait for it
+  }
+  v += o.residual;
   const int64 c = col - p.conv_first, at = row * p.conv_count + c;
   if (p.conv_w && c >= 0 && c < p.conv_count) {
     const int taps = (int)p.conv_taps, width = (int)p.conv_width;
@@ -215,14 +220,14 @@ template <class T, class Format, int Groups, int Depth> __device__ __forceinline
 
 }  // namespace
 
-// Depth of the rings: of two blocks on a multiprocessor, of one.
-#define SSDC_STREAM(name, T, Format, Deep, Shallow)                                                    \
-  SSDC_KERNEL_EARLY(name##_8_deep, Streamed, 256) { stream<T, Format, 1, Deep>(p); }                   \
-  SSDC_KERNEL_EARLY(name##_8, Streamed, 256) { stream<T, Format, 1, Shallow>(p); }                     \
-  SSDC_KERNEL_EARLY(name##_16, Streamed, 256) { stream<T, Format, 2, Shallow>(p); }
+// Depth of the rings: of several blocks on a multiprocessor, of one.
+#define SSDC_STREAM(name, T, Format, Many, One)                                                    \
+  SSDC_KERNEL_EARLY(name##_8_deep, Streamed, 256) { stream<T, Format, 1, Many>(p); }                   \
+  SSDC_KERNEL_EARLY(name##_8, Streamed, 256) { stream<T, Format, 1, One>(p); }                     \
+  SSDC_KERNEL_EARLY(name##_16, Streamed, 256) { stream<T, Format, 2, One>(p); }
 SSDC_STREAM(stream_bf16, __nv_bfloat16, Wide<__nv_bfloat16>, 5, 3)
 SSDC_STREAM(stream_f16, __half, Wide<__half>, 5, 3)
-SSDC_STREAM(stream_int8_bf16, __nv_bfloat16, Bytes<__nv_bfloat16>, 8, 5)
-SSDC_STREAM(stream_int8_f16, __half, Bytes<__half>, 8, 5)
-SSDC_STREAM(stream_int4_bf16, __nv_bfloat16, Digits<__nv_bfloat16>, 10, 8)
-SSDC_STREAM(stream_int4_f16, __half, Digits<__half>, 10, 8)
+SSDC_STREAM(stream_int8_bf16, __nv_bfloat16, Bytes<__nv_bfloat16>, 5, 8)
+SSDC_STREAM(stream_int8_f16, __half, Bytes<__half>, 5, 8)
+SSDC_STREAM(stream_int4_bf16, __nv_bfloat16, Digits<__nv_bfloat16>, 6, 10)
+SSDC_STREAM(stream_int4_f16, __half, Digits<__half>, 6, 10)

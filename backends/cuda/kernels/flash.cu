@@ -32,10 +32,10 @@ __device__ __forceinline__ void load_tile(uint32_t to, int dim, int thread, cons
 // with a mask or a soft cap.
 template <class T, int D, int MT, int KT, bool Apart, bool General> __device__ __forceinline__ void flash(const Attention &p) {
   constexpr int Threads = Apart ? 32 : 128, Rows = (Apart ? 1 : 4) * 16 * MT, Halves = (D + 63) / 64;
-  constexpr int QBytes = Rows * Halves * 128, KBytes = KT * Halves * 128;
+  constexpr int QBytes = Rows * Halves * 128, KBytes = KT * Halves * 128, Stages = Apart ? 3 : 2;
   SSDC_SHARED(unsigned char, shared);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, thread = Apart ? lane : threadIdx.x;
-  const uint32_t base = shared_address(shared) + (Apart ? warp * (QBytes + 4 * KBytes) : 0), ring = base + QBytes;
+  const uint32_t base = shared_address(shared) + (Apart ? warp * (QBytes + 2 * Stages * KBytes) : 0), ring = base + QBytes;
   const int group = (int)(p.heads / p.kv_heads), rows = (int)p.queries * group, tiles = (rows + Rows - 1) / Rows;
   const int tile = tiles - 1 - (int)(blockIdx.x % tiles), kh = (int)(blockIdx.x / tiles % p.kv_heads), b = (int)(blockIdx.x / (tiles * p.kv_heads) % p.batch);
   const int split = (int)(blockIdx.x / (tiles * p.kv_heads * p.batch)) * (Apart ? 4 : 1) + (Apart ? warp : 0);
@@ -55,7 +55,7 @@ template <class T, int D, int MT, int KT, bool Apart, bool General> __device__ _
     return row < rows ? q + (kh * group + row % group) * p.q_head + row / group * p.q_row : nullptr;
   });
   auto load = [&](int step) {
-    const uint32_t at = ring + (step - from) % 2 * 2 * KBytes;
+    const uint32_t at = ring + (step - from) % Stages * 2 * KBytes;
     load_tile<T, D, KT, Threads>(at, (int)p.dim, thread, [&](int r) -> const T * { return r < 0 ? k : step * KT + r < keys ? k + (int64)(step * KT + r) * p.k_row : nullptr; });
     load_tile<T, D, KT, Threads>(at + KBytes, (int)p.v_dim, thread, [&](int r) -> const T * { return r < 0 ? v : step * KT + r < keys ? v + (int64)(step * KT + r) * p.v_row : nullptr; });
   };
@@ -63,8 +63,11 @@ template <class T, int D, int MT, int KT, bool Apart, bool General> __device__ _
     if (Apart) __syncwarp();
     else __syncthreads();
   };
-  if (from < to) load(from);
-  copy_commit();
+#pragma unroll
+  for (int i = 0; i < Stages - 1; i++) {
+    if (from + i < to) load(from + i);
+    copy_commit();
+  }
 
   const float low = -__int_as_float(0x7f800000);
   const int mine = Apart ? 0 : warp * 16 * MT;  // first row in the tile
@@ -82,12 +85,18 @@ template <class T, int D, int MT, int KT, bool Apart, bool General> __device__ _
   const bool plain = !General || !p.mask.data && p.softcap == 0.f && p.scale > 0.f;
   const float fast = p.scale * kLog2E;
   for (int step = from; step < to; step++) {
-    if (step + 1 < to) load(step + 1);
+    if (step + Stages - 1 < to) load(step + Stages - 1);
     copy_commit();
-    copy_wait_but<1>();
+    copy_wait_but<Stages - 1>();
     meet();
-    const uint32_t ks = ring + (step - from) % 2 * 2 * KBytes, vs = ks + KBytes;
+    const uint32_t ks = ring + (step - from) % Stages * 2 * KBytes, vs = ks + KBytes;
     float s[MT][KT / 8][4] = {};
+    // Operands are loaded one product ahead of their use.
+    uint32_t w[2][4];
+    auto key_operand = [&](uint32_t (&r)[4], int i) {
+      ldmatrix(r, ks + piece_at(KT, i % (KT / 16) * 16 + lane % 8 + lane / 16 * 8, i / (KT / 16) * 2 + lane / 8 % 2));
+    };
+    key_operand(w[0], 0);
 #pragma unroll
     for (int kk = 0; kk < D / 16; kk++) {
       uint32_t a[MT][4];
@@ -95,12 +104,12 @@ template <class T, int D, int MT, int KT, bool Apart, bool General> __device__ _
       for (int t = 0; t < MT; t++) ldmatrix(a[t], base + piece_at(Rows, mine + t * 16 + lane % 16, kk * 2 + lane / 16));
 #pragma unroll
       for (int n = 0; n < KT / 16; n++) {
-        uint32_t w[4];
-        ldmatrix(w, ks + piece_at(KT, n * 16 + lane % 8 + lane / 16 * 8, kk * 2 + lane / 8 % 2));
+        const int i = kk * (KT / 16) + n;
+        if (i + 1 < D / 16 * (KT / 16)) key_operand(w[(i + 1) % 2], i + 1);
 #pragma unroll
         for (int t = 0; t < MT; t++) {
-          mma16816(T(), s[t][2 * n], a[t], w[0], w[1]);
-          mma16816(T(), s[t][2 * n + 1], a[t], w[2], w[3]);
+          mma16816(T(), s[t][2 * n], a[t], w[i % 2][0], w[i % 2][1]);
+          mma16816(T(), s[t][2 * n + 1], a[t], w[i % 2][2], w[i % 2][3]);
         }
       }
     }
@@ -176,6 +185,8 @@ template <class T, int D, int MT, int KT, bool Apart, bool General> __device__ _
 #pragma unroll
           for (int e = 0; e < 4; e++) o[t][n][e] *= keep[t][e / 2];
     }
+    auto value_operand = [&](uint32_t (&r)[4], int i) { ldmatrix_trans(r, vs + piece_at(KT, i / (D / 16) * 16 + lane % 16, i % (D / 16) * 2 + lane / 16)); };
+    value_operand(w[0], 0);
 #pragma unroll
     for (int kk = 0; kk < KT / 16; kk++) {
       uint32_t a[MT][4];
@@ -185,12 +196,12 @@ template <class T, int D, int MT, int KT, bool Apart, bool General> __device__ _
         for (int i = 0; i < 4; i++) a[t][i] = pack(T(), s[t][2 * kk + i / 2][i % 2 * 2], s[t][2 * kk + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
       for (int n = 0; n < D / 16; n++) {
-        uint32_t w[4];
-        ldmatrix_trans(w, vs + piece_at(KT, kk * 16 + lane % 16, n * 2 + lane / 16));
+        const int i = kk * (D / 16) + n;
+        if (i + 1 < KT / 16 * (D / 16)) value_operand(w[(i + 1) % 2], i + 1);
 #pragma unroll
         for (int t = 0; t < MT; t++) {
-          mma16816(T(), o[t][2 * n], a[t], w[0], w[1]);
-          mma16816(T(), o[t][2 * n + 1], a[t], w[2], w[3]);
+          mma16816(T(), o[t][2 * n], a[t], w[i % 2][0], w[i % 2][1]);
+          mma16816(T(), o[t][2 * n + 1], a[t], w[i % 2][2], w[i % 2][3]);
         }
       }
     }
@@ -234,27 +245,34 @@ template <class T, int D, int MT, int KT, bool Apart, bool General> __device__ _
 SSDC_FLASH(flash_bf16, __nv_bfloat16)
 SSDC_FLASH(flash_f16, __half)
 
-// The parts of a row by a warp.
-SSDC_KERNEL(flash_combine, Attention, 128) {
-  const int64 at = ((int64)blockIdx.x * blockDim.x + threadIdx.x) / 32, all = p.batch * p.heads * p.queries;
-  const int lane = threadIdx.x % 32, E = (int)p.v_dim;
-  if (at >= all) return;
+// The parts of a row by a block: four quarters of the parts at a time, then one.
+SSDC_KERNEL(flash_combine, Attention, 512) {
+  SSDC_SHARED(float, weights);  // [splits], then [4][128]
+  float *quarters = weights + p.splits, *room = quarters + 512;
+  const int64 at = blockIdx.x, all = p.batch * p.heads * p.queries;
+  const int E = (int)p.v_dim, splits = (int)p.splits, e = threadIdx.x % 128, quarter = threadIdx.x / 128;
   const float low = -__int_as_float(0x7f800000);
   float most = low;
-  for (int64 s = 0; s < p.splits; s++) most = fmaxf(most, p.partial[(s * all + at) * (E + 2)]);
-  const float shift = most == low ? 0.f : most;
-  float acc[8] = {}, sum = 0.f;  // v_dim at most 256
-  for (int64 s = 0; s < p.splits; s++) {
+  for (int s = threadIdx.x; s < splits; s += 512) most = fmaxf(most, p.partial[(s * all + at) * (E + 2)]);
+  most = over_block<true>(most, room);
+  float sum = 0.f;
+  for (int s = threadIdx.x; s < splits; s += 512) {
     const float *part = p.partial + (s * all + at) * (E + 2);
-    const float by = part[0] == low ? 0.f : exp2_fast(part[0] - shift);
+    const float by = part[0] == low ? 0.f : exp2_fast(part[0] - most);
+    weights[s] = by;
     sum += by * part[1];
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-      if (i * 32 + lane < E) acc[i] += by * part[2 + i * 32 + lane];
   }
+  sum = over_block<false>(sum, room);
+  __syncthreads();
+  float acc = 0.f;
+  if (e < E) {
+#pragma unroll 8
+    for (int s = quarter; s < splits; s += 4) acc += weights[s] * p.partial[(s * all + at) * (E + 2) + 2 + e];
+  }
+  quarters[threadIdx.x] = acc;
+  __syncthreads();
+  if (quarter || e >= E) return;
+  acc = quarters[e] + quarters[128 + e] + quarters[256 + e] + quarters[384 + e];
   const int64 query = at % p.queries, h = at / p.queries % p.heads, b = at / (p.queries * p.heads);
-  const float scale = sum == 0.f ? 0.f : 1.f / sum;
-#pragma unroll
-  for (int i = 0; i < 8; i++)
-    if (i * 32 + lane < E) storef(p.y, b * p.y_batch + h * p.y_head + query * p.y_row + i * 32 + lane, acc[i] * scale);
+  storef(p.y, b * p.y_batch + h * p.y_head + query * p.y_row + e, sum == 0.f ? 0.f : acc / sum);
 }

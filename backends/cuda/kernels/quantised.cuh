@@ -40,9 +40,20 @@ __device__ __forceinline__ uint32_t difference(__half, uint32_t a, uint32_t b) {
 }
 #endif
 
+// a & mask | ones, in one instruction, which the compiler makes two of where mask and ones are both constants.
+__device__ __forceinline__ uint32_t merge(uint32_t a, uint32_t mask, uint32_t ones) {
+#ifdef SSDC_EMULATE
+  return a & mask | ones;
+#else
+  uint32_t r;
+  asm("lop3.b32 %0, %1, %2, %3, 0xEA;\n" : "=r"(r) : "r"(a), "r"(mask), "r"(ones));
+  return r;
+#endif
+}
+
 // The signed bytes 0 and 2 of w. A bfloat16 between 128 and 255 has 7 bits after the first, so the sign is taken off apart.
 __device__ __forceinline__ uint32_t pair_of_bytes(__nv_bfloat16 t, uint32_t w) {
-  return difference(t, w & 0x007F007Fu | 0x43004300u, w & 0x00800080u | 0x43004300u);
+  return difference(t, merge(w, 0x007F007Fu, 0x43004300u), merge(w, 0x00800080u, 0x43004300u));
 }
 __device__ __forceinline__ uint32_t pair_of_bytes(__half t, uint32_t w) { return difference(t, w & 0x00FF00FFu ^ 0x64806480u, 0x64806480u); }
 
@@ -79,9 +90,12 @@ template <class T> struct Bytes {
     const uint32_t low[4] = {pair_of_bytes(T(), v.x), pair_of_bytes(T(), v.z), pair_of_bytes(T(), v.x >> 8), pair_of_bytes(T(), v.z >> 8)};
     const uint32_t high[4] = {pair_of_bytes(T(), v.y), pair_of_bytes(T(), v.w), pair_of_bytes(T(), v.y >> 8), pair_of_bytes(T(), v.w >> 8)};
 #pragma unroll
-    for (int r = 0; r < Groups; r++) {
-      mma16816(T(), acc[r], low, x[r].x, x[r].y);
-      mma16816(T(), acc[r], high, x[r].z, x[r].w);
+    for (int r = 0; r < Groups; r++) {  // apart from acc, so that products do not wait for those of the other half
+      float part[4] = {};
+      mma16816(T(), part, low, x[r].x, x[r].y);
+      mma16816(T(), part, high, x[r].z, x[r].w);
+#pragma unroll
+      for (int e = 0; e < 4; e++) acc[r][e] += part[e];
     }
   }
 };
@@ -103,8 +117,8 @@ template <class T> struct Digits {
     uint32_t low[4], high[4];
 #pragma unroll
     for (int j = 0; j < 2; j++) {
-      low[2 * j] = difference(T(), v.x >> 4 * j & 0x000F000Fu | m, zx), low[2 * j + 1] = difference(T(), v.y >> 4 * j & 0x000F000Fu | m, zy);
-      high[2 * j] = difference(T(), v.x >> 4 * j + 8 & 0x000F000Fu | m, zx), high[2 * j + 1] = difference(T(), v.y >> 4 * j + 8 & 0x000F000Fu | m, zy);
+      low[2 * j] = difference(T(), merge(v.x >> 4 * j, 0x000F000Fu, m), zx), low[2 * j + 1] = difference(T(), merge(v.y >> 4 * j, 0x000F000Fu, m), zy);
+      high[2 * j] = difference(T(), merge(v.x >> 4 * j + 8, 0x000F000Fu, m), zx), high[2 * j + 1] = difference(T(), merge(v.y >> 4 * j + 8, 0x000F000Fu, m), zy);
     }
 #pragma unroll
     for (int r = 0; r < Groups; r++) {
