@@ -1,6 +1,6 @@
 // Package kernels has the GPU kernels: their sources (*.cu) and the machine code made of them, in bin.
 //
-// The machine code is for sm_80, sm_90a and sm_100; PTX serves newer and other devices. It is made by
+// The machine code is for sm_80, sm_90a and, of some units, sm_100; PTX serves newer and other devices. It is made by
 //
 //	go generate ./backends/cuda/kernels
 //
@@ -15,6 +15,7 @@ import (
 	"embed"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -32,6 +33,16 @@ var Units = []string{"attention", "conv", "decode", "elementwise", "flash", "mat
 
 // Archs are the targets: code for a device of that capability, and PTX.
 var Archs = []string{"sm_80", "sm_90a", "sm_100", "compute_80"}
+
+// ownCode names the units of which a target has machine code, where it has not all: those whose kernels may start before the one in
+// front has ended, and products. PTX serves the others, so that all of it stays below 4 MiB.
+var ownCode = map[string][]string{"sm_100": {"decode", "matmul", "scan"}}
+
+// Made reports whether bin has a unit for a target itself.
+func Made(arch, unit string) bool {
+	own, some := ownCode[arch]
+	return !some || slices.Contains(own, unit)
+}
 
 // ArchFor gives the target whose code runs on a device of capability major.minor. Code for sm_80 runs on 8.x;
 // that for sm_90a and sm_100 on exactly these.
@@ -51,6 +62,9 @@ func ArchFor(major, minor int) (string, error) {
 
 // Image is the machine code of a unit, or PTX with a zero byte behind it.
 func Image(arch, unit string) ([]byte, error) {
+	if !Made(arch, unit) {
+		arch = "compute_80"
+	}
 	packed, err := bin.ReadFile("bin/" + arch + "/" + unit + ".gz")
 	if err != nil {
 		return nil, err

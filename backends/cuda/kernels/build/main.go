@@ -80,6 +80,9 @@ func build(dir string) error {
 		}
 		for _, unit := range kernels.Units {
 			path := arch + "/" + unit + ".gz"
+			if !kernels.Made(arch, unit) {
+				continue
+			}
 			if packed, err := os.ReadFile(filepath.Join(dir, path)); err == nil && unchanged(unit) {
 				if line := fmt.Sprintf("%x  %s\n", sha256.Sum256(packed), path); strings.Contains(outputs, line) {
 					made.WriteString(line)
