@@ -1,6 +1,6 @@
 // Package kernels has the GPU kernels: their sources (*.cu) and the machine code made of them, in bin.
 //
-// The machine code is for sm_80, sm_90a and, of some units, sm_100; PTX serves newer and other devices. It is made by
+// The machine code is for sm_80, sm_90a and sm_100, but for a few units; PTX serves those, newer and other devices. It is made by
 //
 //	go generate ./backends/cuda/kernels
 //
@@ -34,15 +34,15 @@ var Units = []string{"attention", "conv", "decode", "elementwise", "flash", "mat
 // Archs are the targets: code for a device of that capability, and PTX.
 var Archs = []string{"sm_80", "sm_90a", "sm_100", "compute_80"}
 
-// ownCode names the units of which a target has machine code, where it has not all: those whose kernels may start before the one in
-// front has ended, and products. PTX serves the others, so that all of it stays below 4 MiB.
-var ownCode = map[string][]string{"sm_100": {"decode", "matmul", "scan"}}
+// fromPTX names the units of which a target has no machine code, so that all of it stays below 4 MiB; none of their kernels may start
+// before the one in front has ended.
+var fromPTX = map[string][]string{
+	"sm_80":  {"flash"},
+	"sm_100": {"attention", "conv", "elementwise", "flash", "move", "norm", "quant", "ssd_entry"},
+}
 
 // Made reports whether bin has a unit for a target itself.
-func Made(arch, unit string) bool {
-	own, some := ownCode[arch]
-	return !some || slices.Contains(own, unit)
-}
+func Made(arch, unit string) bool { return !slices.Contains(fromPTX[arch], unit) }
 
 // ArchFor gives the target whose code runs on a device of capability major.minor. Code for sm_80 runs on 8.x;
 // that for sm_90a and sm_100 on exactly these.
