@@ -94,7 +94,7 @@ API cuDevicePrimaryCtxRelease_v2(int) { return kOk; }
 API cuCtxSetCurrent(void *) { return kOk; }
 API cuModuleLoadData(void **m, const void *image) {
   *m = self;
-  if (*(const char *)image != '/') return kOk;  // else the path of a library that nvrtc.cpp has made, which uses what is in this one
+  if (strncmp((const char *)image, "/tmp/ssdc-chain-", 16)) return kOk;  // else the path of a library that nvrtc.cpp has made, which uses what is in this one
   Dl_info info;
   if (dladdr((void *)cuInit, &info)) dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);
   *m = dlopen((const char *)image, RTLD_NOW);
