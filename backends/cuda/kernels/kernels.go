@@ -37,7 +37,7 @@ var Archs = []string{"sm_80", "sm_90a", "sm_100", "compute_80"}
 // fromPTX names the units of which a target has no machine code, so that all of it stays below 4 MiB; none of their kernels may start
 // before the one in front has ended.
 var fromPTX = map[string][]string{
-	"sm_80":  {"flash"},
+	"sm_80":  {"attention", "decode", "flash"},
 	"sm_100": {"attention", "conv", "elementwise", "flash", "move", "norm", "quant", "ssd_entry"},
 }
 
