@@ -81,16 +81,12 @@ func scanStart(n *graph.Node, st static) *scanRegion {
 func takenInPairs(v *graph.Value) bool {
 	for _, u := range v.Uses {
 		switch n := u.Node; {
-		case n.Op.Is("", "Slice") && n.Input(4) != nil && n.In[4].Const != nil && n.In[4].Const.Len() == 1 && n.In[4].Const.IntAt(0) == 2:
+		case n.Op.Is("", "Slice") && u.Index == 0 && strided(n):
 			return true
 		case n.Op.Is("", "Pad") && n.Input(2) != nil && isConst(n.In[2], 1):
 			return true
-		case n.Op.Is("", "Gather") && u.Index == 0 && v.Def != nil && v.Def.Op.Is("", "Reshape"):
-			a := int(n.Attrs.Int("axis", 0))
-			if a < 0 {
-				a += v.Type.Rank()
-			}
-			if a < v.Type.Rank() && v.Type.Shape[a].Is(2) && n.In[1].Const != nil {
+		case u.Index == 0 && (n.Op.Is("", "Gather") && n.In[1].Const != nil || n.Op.Is("", "Split")):
+			if inPairs(v, int(n.Attrs.Int("axis", 0))) {
 				return true
 			}
 		case n.Op.Is("", "Concat") && len(n.In) == 2 && isConst(n.In[1-min(u.Index, 1)], 1):
@@ -98,6 +94,34 @@ func takenInPairs(v *graph.Value) bool {
 		}
 	}
 	return false
+}
+
+// strided: n takes every second place, along whichever axis.
+func strided(n *graph.Node) bool {
+	if n.Input(4) == nil || n.In[4].Const == nil {
+		return false
+	}
+	for i := range n.In[4].Const.Len() {
+		if n.In[4].Const.IntAt(i) == 2 {
+			return true
+		}
+	}
+	return false
+}
+
+// inPairs: the axis of v is of two places that a reshape made. Optimisers may
+// leave the transpose to channels first behind that reshape, not before it.
+func inPairs(v *graph.Value, axis int) bool {
+	if axis < 0 {
+		axis += v.Type.Rank()
+	}
+	if axis < 0 || axis >= v.Type.Rank() || !v.Type.Shape[axis].Is(2) {
+		return false
+	}
+	for v.Def != nil && v.Def.Op.Is("", "Transpose") {
+		v = v.Def.In[0]
+	}
+	return v.Def != nil && v.Def.Op.Is("", "Reshape")
 }
 
 // maxScanNodes bounds what a candidate may influence.

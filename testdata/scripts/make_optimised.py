@@ -34,6 +34,7 @@ TWINS = [
     ("loop_ssd_list", (EXTENDED,)),
     ("scan_ssd", (BASIC,)),
     ("pscan_tree_ts_static", (EXTENDED,)),
+    ("pscan_sweeps_dynamo_static", (BASIC, EXTENDED)),
     ("retention_exp_ts_dyn", (EXTENDED,)),
     ("simple_gla_ts_static", (EXTENDED,)),
     ("quadratic_where_ts_dyn", (EXTENDED, SIM)),
