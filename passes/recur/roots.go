@@ -1,6 +1,8 @@
 package recur
 
 import (
+	"slices"
+
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/passes/certify"
@@ -48,6 +50,14 @@ func deepen(cl *certify.Claim, scans []*graph.Node, length graph.Dim, made []*gr
 	for _, v := range cl.New {
 		begin(v)
 	}
+	in = slices.DeleteFunc(in, func(i certify.Input) bool { // a gate whose logarithm is taken too: both are of one
+		n := i.Value.Def
+		made := n != nil && isOp(n, "Exp", "Sigmoid") && roots[layout.Deepest(n.In[0])]
+		if made {
+			delete(roots, i.Value)
+		}
+		return made
+	})
 	fuel := 0
 	var follows func(v *graph.Value) bool
 	follows = func(v *graph.Value) bool {

@@ -24,11 +24,24 @@ func steps(c *passes.Context, g *graph.Graph) error {
 		order[n] = i
 	}
 	told := map[*graph.Value]bool{}
+	settled := map[*graph.Value]bool{} // inputs of which something is said, or nothing is left to say
 	doubts := map[*step]error{}
 	var rest []*step
-	for _, state := range carriedIn(g) {
-		s := &step{c: c, g: g, state: state, order: order}
-		if err := s.rewrite(); err != nil && s.decayed {
+	states, returns := carriedIn(g), returning(g)
+	unnamed := func(in carried) int {
+		if returns[in.state] == nil {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(states, func(x, y carried) int { // where two are mixed, what is a state by its name first
+		return unnamed(x) - unnamed(y)
+	})
+	for _, in := range states {
+		s := &step{c: c, g: g, state: in.state, back: returns[in.state], order: order}
+		done, err := s.rewrite()
+		settled[in.root] = settled[in.root] || done || err != nil
+		if err != nil && (s.decayed || s.back != nil) {
 			told[s.at()] = true
 			c.Miss(s.op()+ruleStep, s.at(), 2, 4, "%v", err)
 		} else if err != nil {
@@ -40,38 +53,16 @@ func steps(c *passes.Context, g *graph.Graph) error {
 			c.Miss(s.op()+ruleStep, s.at(), 2, 4, "%v", doubts[s])
 		}
 	}
-	return nil
-}
-
-// carriedIn lists what may be a state from outside: inputs of the model, and
-// parts and layouts of them, that arithmetic is done on.
-func carriedIn(g *graph.Graph) []*graph.Value {
-	var out []*graph.Value
-	work := slices.Clone(g.Inputs)
-	for len(work) > 0 {
-		v := work[0]
-		work = work[1:]
-		if !isFloat(v) || !v.Type.Ranked() {
-			continue
-		}
-		arithmetic := false
-		for _, u := range v.Uses {
-			n := u.Node
-			if n.Graph != g || len(n.Out) == 0 {
-				continue
+	returns = returning(g)
+	for _, in := range g.Inputs {
+		if back := returns[in]; back != nil && !settled[in] && !told[back] {
+			s := &step{c: c, g: g, state: in, next: back, order: order}
+			if err := s.explain(); err != nil {
+				c.Miss(s.op()+ruleStep, back, 1, 4, "%v", err)
 			}
-			switch {
-			case isOp(n, "Mul", "Add", "Sub", "Where", "Einsum", "Div"):
-				arithmetic = true
-			case u.Index == 0 && (layout.Is(n) && n.Op.Name != "Pad" || isOp(n, "Gather", "Slice", "Split", "Cast")):
-				work = append(work, n.Out...)
-			}
-		}
-		if arithmetic && v.Type.Rank() >= 2 {
-			out = append(out, v)
 		}
 	}
-	return out
+	return nil
 }
 
 func isOp(n *graph.Node, names ...string) bool {
@@ -82,6 +73,7 @@ type step struct {
 	c           *passes.Context
 	g           *graph.Graph
 	state, next *graph.Value
+	back        *graph.Value // the output that the state comes back as, where names tell
 	order       map[*graph.Node]int
 	first       int // position of the first node that uses the state
 	memo        map[*graph.Value]bool
@@ -173,7 +165,8 @@ func (s *step) candidates() (leaving, rest, behind []*graph.Value, decayed bool)
 	return leaving, rest, behind, decayed
 }
 
-func (s *step) rewrite() error {
+// begin finds where the state is first used.
+func (s *step) begin() {
 	s.memo = map[*graph.Value]bool{}
 	s.first = len(s.g.Nodes)
 	for _, u := range s.state.Uses {
@@ -181,14 +174,21 @@ func (s *step) rewrite() error {
 			s.first = min(s.first, at)
 		}
 	}
+}
+
+func (s *step) rewrite() (done bool, err error) {
+	s.begin()
 	leaving, rest, behind, decayed := s.candidates()
 	s.decayed = decayed
+	if i := slices.Index(leaving, s.back); i > 0 {
+		leaving[0], leaving[i] = leaving[i], leaving[0]
+	}
 	var last error
 	for i, v := range append(slices.Clone(leaving), rest...) {
 		s.next = v
 		done, err := s.try(i < len(leaving))
 		if done {
-			return nil
+			return true, nil
 		}
 		if last == nil {
 			last = err
@@ -204,10 +204,13 @@ func (s *step) rewrite() error {
 	// Only what is decayed, or leaves and is contracted over an axis, looks like a
 	// state; a residual stream is added to.
 	contracted := len(leaving) > 0 && errors.As(last, &roleErr{})
-	if !decayed && !contracted || s.state.Type.Rank() < 3 {
-		return nil
+	if s.back != nil && slices.Contains(leaving, s.back) { // a state by its name
+		return false, last
 	}
-	return last
+	if !decayed && !contracted || s.state.Type.Rank() < 3 {
+		return false, nil
+	}
+	return false, last
 }
 
 // try takes s.next for the state that leaves. Without done, a nil error means

@@ -26,6 +26,8 @@ func reached(r passes.Remark) string {
 		return "a quantised operator was found"
 	case op == "ssm.CausalConv" && form == "decode step":
 		return "the rolled state and the sum over its columns were found"
+	case form == "decode step" && r.Matched <= 1:
+		return "an input that comes back as an output, changed, was found by its name"
 	case form == "decode step":
 		return "a state that is decayed and added to was found"
 	case op == "ssm.CausalConv" && r.Matched == 0:
@@ -98,6 +100,7 @@ var hints = []advice{
 	on(``, `may stop early`, "Let the loop run over the whole sequence: its condition must stay true. Leave loops that end on a computed condition out of the exported model, or mask instead."),
 	on(``, `condition .*not constant true`, "Start the loop with a constant condition (torch.jit.script writes one for a plain for loop)."),
 	on(``, `trip count`, "Loop over a length of one of the scanned tensors (range(x.shape[1])) instead of a number that is passed in."),
+	on(``, `not contracted with C: `, "Contract the new state itself, y = state @ C; put what is done to it first (a norm, tanh, relu, a mean) on y, behind the sum over N, if the model means it so. Else the step stays as it is."),
 	on(``, `read before|not the old state|read the new state|not contracted with C`, "Read y from the new state, after this step's token is written: state = decay*state + update; y = state @ C. "+
 		"A model that reads the old one (a bonus for the own token, as in RWKV) is another recurrence and stays as it is."),
 	on(``, `delta rule|corrects the state`, "The delta rule (DeltaNet, Gated DeltaNet) is no scan with a decay. Export such layers as LinearAttention (opset 27), which ssdc runs as one operator."),
