@@ -23,7 +23,7 @@ var told = []string{
 	"recur/not_strict", "recur/not_tiled_groups", "recur/not_softmax", "recur/not_used_elsewhere", "recur/not_chunked_no_carry",
 	"recur/not_loop_early_stop", "recur/not_loop_trip_from_input", "recur/not_loop_delta", "recur/not_retention_strict", "recur/not_kv_sum_reversed", "recur/not_loop_tanh",
 	"recur/not_scan_gru", "recur/not_scan_dense", "recur/not_scan_max", "recur/not_scan_kept_states",
-	"recur/not_step_per_channel", "recur/not_step_mamba1_other_dt", "recur/not_unrolled_tanh", "recur/not_step_relu_state", "recur/not_step_rnn", "recur/not_step_heads_rolled", "recur/not_step_signed_decay", "recur/not_step_read_tanh",
+	"recur/not_step_per_channel", "recur/not_step_mamba1_other_dt", "recur/not_unrolled_tanh", "recur/not_step_relu_state", "recur/not_step_rnn", "recur/not_step_s4d", "recur/not_step_heads_rolled", "recur/not_step_signed_decay", "recur/not_step_read_tanh",
 	"absorb/not_other_dt", "absorb/not_other_x", "fuse-conv/not_centred", "fuse-conv/not_uncut", "fuse-norm/not_other_axis", "named/not_per_key",
 }
 

@@ -78,6 +78,7 @@ type step struct {
 	first       int // position of the first node that uses the state
 	memo        map[*graph.Value]bool
 	decayed     bool // scaled by an exponential or a gate
+	diagonal    bool // scaled by constants, and read where it is not named
 }
 
 func (s *step) op() string {
@@ -201,13 +202,13 @@ func (s *step) rewrite() (done bool, err error) {
 	if len(leaving)+len(rest) == 0 && len(behind) > 0 && decayed {
 		_, last = s.try(false) // to say why
 	}
-	// Only what is decayed, or leaves and is contracted over an axis, looks like a
-	// state; a residual stream is added to.
+	// Only what is decayed, or leaves and is read or contracted over an axis, looks
+	// like a state; a residual stream is added to.
 	contracted := len(leaving) > 0 && errors.As(last, &roleErr{})
 	if s.back != nil && slices.Contains(leaving, s.back) { // a state by its name
 		return false, last
 	}
-	if !decayed && !contracted || s.state.Type.Rank() < 3 {
+	if !decayed && !contracted && !s.diagonal || s.state.Type.Rank() < 3 {
 		return false, nil
 	}
 	return false, last
@@ -283,11 +284,18 @@ func (s *step) attempt(leaves bool, way specialisation) (used specialisation, do
 	if why == nil {
 		cl.Old, cl.New = fuse.old, fuse.new
 	} else {
-		if grows || !leaves || s.state.Type.Rank() > 2 || s.state.Def != nil {
-			if grows {
-				return used, false, nil
+		if grows {
+			return used, false, nil
+		}
+		whole := leaves && s.state.Def == nil && (s.back != nil || s.read()) // what nothing reads and no name tells of may be any sum
+		if s.state.Type.Rank() > 2 {
+			if whole {
+				why = s.unfused(f, why)
 			}
 			return used, false, why
+		}
+		if !whole {
+			return used, false, nil
 		}
 		if s.shared() { // one step after another: nothing would be saved
 			return used, false, nil
@@ -322,6 +330,30 @@ func (s *step) attempt(leaves bool, way specialisation) (used specialisation, do
 	}
 	err = certify.Rewrite(s.c, fuse.op+ruleStep, cl)
 	return used, err == nil, err
+}
+
+// unfused says why a step of a constant decay is left alone when it is: one that
+// differs along the last axis is a diagonal recurrence, of which a step is a
+// product and a sum, and plain arithmetic the fastest way to do it.
+func (s *step) unfused(f linearForm, why error) error {
+	a := f.a[0].V
+	if fixed := (static{}); !fixed.is(a) || fixed.is(f.u.V) {
+		return why
+	}
+	s.diagonal = true
+	if r := a.Type.Rank(); r == 0 || a.Type.Shape[r-1].Is(1) {
+		return why
+	}
+	return fmt.Errorf("the decay %q %s is constant and no fused operator takes its step: %w", layout.Deepest(a).Name, a.Type, why)
+}
+
+// read reports whether the next state is used for more than to leave.
+func (s *step) read() bool {
+	tails := &tailFinder{memo: map[*graph.Node]bool{}}
+	return slices.ContainsFunc(s.next.Uses, func(u graph.Use) bool {
+		_, old := s.order[u.Node] // and not of an attempt
+		return old && !tails.is(u.Node) && !isOp(u.Node, "Shape")
+	})
 }
 
 // shared reports whether something between the state and the next, which

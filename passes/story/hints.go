@@ -100,6 +100,8 @@ var hints = []advice{
 	on(``, `may stop early`, "Let the loop run over the whole sequence: its condition must stay true. Leave loops that end on a computed condition out of the exported model, or mask instead."),
 	on(``, `condition .*not constant true`, "Start the loop with a constant condition (torch.jit.script writes one for a plain for loop)."),
 	on(``, `trip count`, "Loop over a length of one of the scanned tensors (range(x.shape[1])) instead of a number that is passed in."),
+	on(`decode step`, `is constant and no fused operator`, "Nothing to do: one step of a diagonal recurrence is a product and a sum per entry of the state, which run as one. "+
+		"Over a whole sequence (a Loop, a Scan or a trace) the same recurrence becomes a scan. For a fused step, write the update as an outer product of dt*x, along the channels, and B, along N, and read it by C, along N."),
 	on(``, `not contracted with C: `, "Contract the new state itself, y = state @ C; put what is done to it first (a norm, tanh, relu, a mean) on y, behind the sum over N, if the model means it so. Else the step stays as it is."),
 	on(``, `read before|not the old state|read the new state|not contracted with C`, "Read y from the new state, after this step's token is written: state = decay*state + update; y = state @ C. "+
 		"A model that reads the old one (a bonus for the own token, as in RWKV) is another recurrence and stays as it is."),
