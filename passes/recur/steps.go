@@ -347,13 +347,18 @@ func (s *step) unfused(f linearForm, why error) error {
 	return fmt.Errorf("the decay %q %s is constant and no fused operator takes its step: %w", layout.Deepest(a).Name, a.Type, why)
 }
 
-// read reports whether the next state is used for more than to leave.
+// read reports whether the next state is used for more than to leave once.
 func (s *step) read() bool {
-	tails := &tailFinder{memo: map[*graph.Node]bool{}}
-	return slices.ContainsFunc(s.next.Uses, func(u graph.Use) bool {
-		_, old := s.order[u.Node] // and not of an attempt
-		return old && !tails.is(u.Node) && !isOp(u.Node, "Shape")
-	})
+	uses := 0
+	for _, u := range s.next.Uses {
+		if _, old := s.order[u.Node]; old && !isOp(u.Node, "Shape") { // and not of an attempt
+			uses++
+		}
+	}
+	if s.next.IsOutput() {
+		uses++
+	}
+	return uses > 1
 }
 
 // shared reports whether something between the state and the next, which
