@@ -15,8 +15,35 @@ import (
 const ruleChunked = "ssm.SSD (chunked form)"
 
 func chunked(c *passes.Context, g *graph.Graph) error {
-	index := make(map[*graph.Node]int, len(g.Nodes))
 	st := static{}
+	segments(c, g, st, func(*graph.Value) bool { return true })
+	notExp(c, g, st)
+	if err := passes.Tidy(g); err != nil {
+		return err
+	}
+	if st = spread(g); len(st) > 0 {
+		segments(c, g, st, static{}.is) // what data enters was tried
+	}
+	return nil
+}
+
+// spread takes for data what is none: constant decays repeated for every token,
+// whose segment sums stay in the model because only it knows how many tokens
+// there are. The masked door reads decays off masks of numbers.
+func spread(g *graph.Graph) static {
+	fixed, st := static{}, static{}
+	for _, n := range g.Nodes {
+		if v := firstOut(n); n.Op.Is("", "Expand") && isFloat(v) && v.Const == nil && v.Type.Rank() == 3 && fixed.is(v) &&
+			!v.Type.Shape[1].IsConst() && v.Type.Shape[2].IsConst() {
+			st[v] = false
+		}
+	}
+	return st
+}
+
+// segments tries every value among of that segment sums lead back to.
+func segments(c *passes.Context, g *graph.Graph, st static, of func(*graph.Value) bool) {
+	index := make(map[*graph.Node]int, len(g.Nodes))
 	var order []*graph.Value
 	anchors := map[*graph.Value]map[*graph.Node]bool{}
 	for i, n := range g.Nodes {
@@ -25,7 +52,7 @@ func chunked(c *passes.Context, g *graph.Graph) error {
 			continue
 		}
 		root, summed := decayRoot(n.In[0], st)
-		if root == nil {
+		if root == nil || !of(root) {
 			continue
 		}
 		if anchors[root] == nil {
@@ -49,8 +76,6 @@ func chunked(c *passes.Context, g *graph.Graph) error {
 		r := &chunkRegion{scanRoles: scanRoles{c: c, g: g, st: st, rule: ruleChunked}, root: root, anchors: anchors[root]}
 		r.find(g.Nodes[start:])
 	}
-	notExp(c, g, st)
-	return nil
 }
 
 // decayRoot follows the operand of an exp back to the log decay it sums.
@@ -102,7 +127,7 @@ func decayRoot(v *graph.Value, st static) (root *graph.Value, summed bool) {
 				}
 			}
 		default:
-			if layout.Is(n) {
+			if layout.Is(n) && (st.is(v) || !st.is(n.In[0])) { // else numbers that count as data from here on
 				next = n.In[0]
 			}
 		}
