@@ -57,7 +57,7 @@ func TestLookAlikes(t *testing.T) {
 
 // noCandidate lists what no door takes for a candidate, so that nothing is said.
 var noCandidate = map[string]bool{
-	"not_step_residual": true, "not_step_cache": true, "not_step_shift": true, "not_step_residual_named": true, "not_step_running_mean": true, "not_step_blend": true, "not_step_affine": true,
+	"not_step_residual": true, "not_step_cache": true, "not_step_shift": true, "not_step_residual_named": true, "not_step_running_mean": true, "not_step_blend": true, "not_step_affine": true, "not_step_layer": true,
 }
 
 func lookAlike(t *testing.T, table *ops.Table, pipeline passes.Pipeline, file string, recurrence bool) {

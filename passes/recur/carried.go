@@ -69,6 +69,32 @@ func returning(g *graph.Graph) map[*graph.Value]*graph.Value {
 	return out
 }
 
+// alike pairs inputs with the only output of their type, where no other input is
+// of it: a state by its shape, if what is done to it agrees.
+func alike(g *graph.Graph) map[*graph.Value]*graph.Value {
+	out := map[*graph.Value]*graph.Value{}
+	if len(g.Inputs) < 2 || len(g.Outputs) < 2 {
+		return out
+	}
+	for _, in := range g.Inputs {
+		if !isFloat(in) || !in.Type.Ranked() || in.Type.Rank() < 3 {
+			continue
+		}
+		same := func(vs []*graph.Value) (all []*graph.Value) {
+			for _, v := range vs {
+				if v.Type.DType == in.Type.DType && slices.Equal(v.Type.Shape, in.Type.Shape) {
+					all = append(all, v)
+				}
+			}
+			return all
+		}
+		if back := same(g.Outputs); len(back) == 1 && back[0] != in && len(same(g.Inputs)) == 1 {
+			out[in] = back[0]
+		}
+	}
+	return out
+}
+
 var (
 	pastWords    = []string{"past", "prev", "previous", "old", "last", "initial", "init"}
 	presentWords = []string{"present", "new", "next", "updated", "current", "final"}
@@ -104,10 +130,15 @@ func sameState(in, out string) bool {
 // explain says what keeps the update of s.state, which comes back as s.next,
 // from being affine; nil where nothing is computed of it: caches, in which
 // tokens are moved and written, are no recurrence, and operators that carry a
-// state by themselves are none to recover.
-func (s *step) explain() error {
+// state by themselves are none to recover. Where no name tells, what is read and
+// made by operators of each entry alone is taken for a state: layers of a model
+// have products between input and output.
+func (s *step) explain(named bool) error {
 	s.begin()
-	if !s.depends(s.next) || !s.computed() {
+	if !s.depends(s.next) {
+		return nil
+	}
+	if computed, each := s.computed(); !computed || !named && !(each && s.read()) {
 		return nil
 	}
 	_, err := s.try(false)
@@ -115,10 +146,11 @@ func (s *step) explain() error {
 }
 
 // computed reports whether arithmetic is done on the state on its way to the
-// next one, all of it by plain operators.
-func (s *step) computed() bool {
+// next one, all of it by plain operators, and whether by such of each entry alone.
+func (s *step) computed() (computed, each bool) {
 	seen := map[*graph.Node]bool{}
 	arithmetic, plain := false, true
+	each = true
 	var visit func(v *graph.Value)
 	visit = func(v *graph.Value) {
 		if v == nil || v == s.state || v.Def == nil || seen[v.Def] || !s.depends(v) {
@@ -127,12 +159,14 @@ func (s *step) computed() bool {
 		n := v.Def
 		seen[n] = true
 		plain = plain && n.Op.Domain == "" && len(n.Bodies) == 0 && !isOp(n, "LSTM", "GRU", "RNN", "LinearAttention", "CausalConvWithState", "Attention", "CumSum")
-		arithmetic = arithmetic || !(layout.Is(n) || strings.Contains(n.Op.Name, "Scatter") ||
-			isOp(n, "Slice", "Gather", "GatherND", "GatherElements", "Split", "Concat", "Cast", "Identity", "Expand", "Tile", "Where", "QuantizeLinear", "DequantizeLinear"))
+		moves := layout.Is(n) || strings.Contains(n.Op.Name, "Scatter") ||
+			isOp(n, "Slice", "Gather", "GatherND", "GatherElements", "Split", "Concat", "Cast", "Identity", "Expand", "Tile", "Where", "QuantizeLinear", "DequantizeLinear")
+		arithmetic = arithmetic || !moves
+		each = each && (moves || isOp(n, "Add", "Sub", "Mul", "Div", "Sum", "Neg", "Pow", "Sqrt", "Abs", "Sign", "Exp", "Log", "Sigmoid", "Tanh", "Relu", "Clip", "Max", "Min", "Round", "Floor", "Softplus", "Sin", "Cos"))
 		for _, u := range n.In {
 			visit(u)
 		}
 	}
 	visit(s.next)
-	return arithmetic && plain
+	return arithmetic && plain, each
 }

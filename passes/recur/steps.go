@@ -54,10 +54,15 @@ func steps(c *passes.Context, g *graph.Graph) error {
 		}
 	}
 	returns = returning(g)
+	shaped := alike(g)
 	for _, in := range g.Inputs {
-		if back := returns[in]; back != nil && !settled[in] && !told[back] {
+		back, named := returns[in], true
+		if back == nil {
+			back, named = shaped[in], false
+		}
+		if back != nil && !settled[in] && !told[back] {
 			s := &step{c: c, g: g, state: in, next: back, order: order}
-			if err := s.explain(); err != nil {
+			if err := s.explain(named); err != nil {
 				c.Miss(s.op()+ruleStep, back, 1, 4, "%v", err)
 			}
 		}

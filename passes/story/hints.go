@@ -21,13 +21,13 @@ func reached(r passes.Remark) string {
 	case form == "unrolled trace":
 		return "equal steps were found and rolled up into a loop"
 	case form == "LinearAttention" || form == "CausalConvWithState":
-		return "the operator was found by its name"
+		return "the operator was found"
 	case op == "bytes":
 		return "a quantised operator was found"
 	case op == "ssm.CausalConv" && form == "decode step":
 		return "the rolled state and the sum over its columns were found"
 	case form == "decode step" && r.Matched <= 1:
-		return "an input that comes back as an output, changed, was found by its name"
+		return "an input that comes back as an output, changed, was found"
 	case form == "decode step":
 		return "a state that is decayed and added to was found"
 	case op == "ssm.CausalConv" && r.Matched == 0:
