@@ -12,16 +12,16 @@ import time
 
 import numpy as np
 
-LONG_CALL = 0.02  # not preceded by an untimed one: what it finds in the caches is its own
-
 
 def per_call(call, seconds):
-    """The mean of calls that fill so many seconds; the first wakes threads and fills caches."""
+    """The mean of calls that fill so many seconds, after others for as long; see perCall of kernels/serve.go."""
     start = time.perf_counter()
-    call()
-    took = time.perf_counter() - start
-    if took > LONG_CALL:
-        return took
+    while time.perf_counter() - start < seconds:
+        begun = time.perf_counter()
+        call()
+        took = time.perf_counter() - begun
+        if took > 2 * seconds:
+            return took
     start, n = time.perf_counter(), 0
     while True:
         call()

@@ -44,18 +44,21 @@ func serve(threads int, in io.Reader) error {
 	return nil
 }
 
-// longCall is not preceded by an untimed one: what it finds in the caches is its own.
-const longCall = 20 * time.Millisecond
-
-// perCall is the mean of calls that fill so many seconds. The first one wakes threads
-// and fills caches, and counts only if it is long.
+// perCall is the mean of calls that fill so many seconds. Calls before them, for as long,
+// wake threads, fill caches and wait until the system has given every thread a processor
+// of its own again, which takes it some milliseconds; a call that is longer than that counts.
 func perCall(call func(), seconds float64) float64 {
-	start := time.Now()
-	call()
-	if took := time.Since(start); took > longCall {
-		return took.Seconds()
+	for start := time.Now(); ; {
+		begun := time.Now()
+		call()
+		if took := time.Since(begun).Seconds(); took > 2*seconds {
+			return took
+		}
+		if time.Since(start).Seconds() >= seconds {
+			break
+		}
 	}
-	start = time.Now()
+	start := time.Now()
 	for n := 1; ; n++ {
 		call()
 		if took := time.Since(start).Seconds(); took >= seconds {
