@@ -35,7 +35,11 @@ func TestFixtures(t *testing.T) {
 			if err := ops.Verify(tab, m.Graph); err != nil {
 				t.Fatal(err)
 			}
-			limit := fixtureLimit(t, dir)
+			meta := fixtureMeta(t, dir)
+			limit := max(maxFixtureError, meta.Limit)
+			if meta.NumbersOf != "" { // fixtures of one model share their inputs and outputs
+				dir = filepath.Join(filepath.Dir(dir), meta.NumbersOf)
+			}
 			for set := 1; ; set++ {
 				suffix := ""
 				if set > 1 {
@@ -72,18 +76,20 @@ func TestFixtures(t *testing.T) {
 	}
 }
 
-func fixtureLimit(t *testing.T, dir string) float64 {
+type fixtureFacts struct {
+	Limit     float64 `json:"rel_err_limit"`
+	NumbersOf string  `json:"numbers_of"`
+}
+
+func fixtureMeta(t *testing.T, dir string) (meta fixtureFacts) {
 	b, err := os.ReadFile(filepath.Join(dir, "meta.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var meta struct {
-		Limit float64 `json:"rel_err_limit"`
-	}
 	if err := json.Unmarshal(b, &meta); err != nil {
 		t.Fatal(err)
 	}
-	return max(maxFixtureError, meta.Limit)
+	return meta
 }
 
 func within(got, want *tensor.Tensor, limit float64) error {

@@ -37,6 +37,9 @@ type Loop struct {
 // The error is ErrParallel, or nil errors are not worth telling: see Telling.
 func (c *Collector) Roll(b *graph.Builder, all *Index) (*Loop, error) {
 	var errs []error
+	if len(c.Elems) < 2 { // one step is no loop, whatever else is put beside it
+		return nil, ErrParallel
+	}
 	told := false
 	for _, reverse := range []bool{c.backward, !c.backward} {
 		for peel := range 2 {
