@@ -3,6 +3,7 @@ package cuda
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -19,7 +20,10 @@ func TestCompiledChains(t *testing.T) {
 	needDevice(t)
 	t.Setenv("SSDC_EMULATED_RTC", "1")
 	if _, _, err := driver.RTCVersion(); err != nil {
-		t.Skip(err)
+		if strings.Contains(os.Getenv("SSDC_LIBNVRTC"), "emulated") {
+			t.Fatal(err)
+		}
+		t.Skip("this machine has no NVRTC, which the driver does not need: ", err)
 	}
 	table := opTable(t)
 	f32, bf16, f16, f64 := tensor.Float32, tensor.BFloat16, tensor.Float16, tensor.Float64

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -9,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ssdc-go/ssdc/backends"
-	"github.com/ssdc-go/ssdc/backends/cuda"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
@@ -43,50 +40,18 @@ func attention(batch, heads, keyHeads, queries, keys, size, causal int) error {
 	if err := onnx.Register(table); err != nil {
 		return err
 	}
-	r := rand.New(rand.NewPCG(5, 6))
-	g, in := graph.New("attention"), map[string]*tensor.Tensor{}
+	r, g := rand.New(rand.NewPCG(5, 6)), graph.New("attention")
+	in := map[string]*tensor.Tensor{}
 	input := func(name string, shape ...int) *graph.Value {
-		t := tensor.New(tensor.BFloat16, shape...)
-		const some = 1 << 20 // a block of random numbers, again and again
-		for i := range min(t.Len(), some) {
-			t.SetAt(i, r.NormFloat64())
-		}
-		for at := 2 * some; at < len(t.Data); {
-			at += copy(t.Data[at:], t.Data[:2*some])
-		}
-		in[name] = t
-		return g.AddInput(name, graph.TypeOf(t))
+		in[name] = filled(tensor.BFloat16, r.NormFloat64, shape...)
+		return g.AddInput(name, graph.TypeOf(in[name]))
 	}
 	n := g.Add(graph.OpID{Name: "Attention", Since: 23}, graph.Attrs{"is_causal": int64(causal)}, []*graph.Value{
 		input("q", batch, heads, queries, size), input("k", batch, keyHeads, keys, size), input("v", batch, keyHeads, keys, size)}, 1, "y")
-	if err := ops.InferGraph(table, g); err != nil {
-		return err
-	}
-	g.AddOutput(n.Out[0])
-	back := cuda.New(table)
-	plan, err := back.Compile(g, backends.Target{})
+	seconds, err := timed(table, g, n.Out[0], in, 9)
 	if err != nil {
 		return err
 	}
-	exe, err := back.Open(plan, nil)
-	if err != nil {
-		return err
-	}
-	defer exe.Close()
-	s, err := exe.NewSession()
-	if err != nil {
-		return err
-	}
-	if _, err := s.Run(context.Background(), in, nil); err != nil {
-		return err
-	}
-	times, err := s.(interface {
-		Parts(int) (map[string]float32, error)
-	}).Parts(9)
-	if err != nil {
-		return err
-	}
-	seconds := float64(times[""]) / 1e3
 	flops := 4 * float64(batch*heads) * float64(queries) * float64(keys) * float64(size)
 	if causal != 0 && queries == keys {
 		flops /= 2

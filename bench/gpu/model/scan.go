@@ -1,14 +1,11 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 
-	"github.com/ssdc-go/ssdc/backends"
-	"github.com/ssdc-go/ssdc/backends/cuda"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
@@ -28,19 +25,11 @@ func measureScan(op string, batch, length, state int) error {
 	}
 	const channels, headDim = 5120, 64
 	heads := channels / headDim
-	r := rand.New(rand.NewPCG(5, 6))
-	g, in := graph.New("scan"), map[string]*tensor.Tensor{}
+	r, g := rand.New(rand.NewPCG(5, 6)), graph.New("scan")
+	in := map[string]*tensor.Tensor{}
 	input := func(name string, d tensor.DType, low, high float64, shape ...int) *graph.Value {
-		t := tensor.New(d, shape...)
-		const some = 1 << 20 // a block of random numbers, again and again
-		for i := range min(t.Len(), some) {
-			t.SetAt(i, low+(high-low)*r.Float64())
-		}
-		for at := d.Bytes(some); at < len(t.Data); {
-			at += copy(t.Data[at:], t.Data[:d.Bytes(some)])
-		}
-		in[name] = t
-		return g.AddInput(name, graph.TypeOf(t))
+		in[name] = filled(d, func() float64 { return low + (high-low)*r.Float64() }, shape...)
+		return g.AddInput(name, graph.TypeOf(in[name]))
 	}
 	bf, f32 := tensor.BFloat16, tensor.Float32
 	var n *graph.Node
@@ -53,35 +42,12 @@ func measureScan(op string, batch, length, state int) error {
 			input("x", bf, -1, 1, batch, length, heads, headDim), input("dt", f32, 0.001, 0.1, batch, length, heads), input("A", f32, -16, -1, heads),
 			input("B", bf, -1, 1, batch, length, 1, state), input("C", bf, -1, 1, batch, length, 1, state)}, 1, "scan")
 	}
-	if err := ops.InferGraph(table, g); err != nil {
-		return err
-	}
-	g.AddOutput(n.Out[0])
-	back := cuda.New(table)
-	plan, err := back.Compile(g, backends.Target{})
-	if err != nil {
-		return err
-	}
-	exe, err := back.Open(plan, nil)
-	if err != nil {
-		return err
-	}
-	defer exe.Close()
-	s, err := exe.NewSession()
-	if err != nil {
-		return err
-	}
-	if _, err := s.Run(context.Background(), in, nil); err != nil {
-		return err
-	}
-	times, err := s.(interface {
-		Parts(int) (map[string]float32, error)
-	}).Parts(5)
+	seconds, err := timed(table, g, n.Out[0], in, 5)
 	if err != nil {
 		return err
 	}
 	names := map[string]string{"selective": "selective scan (Mamba-1)", "ssd": "SSD (Mamba-2)"}
 	return json.NewEncoder(os.Stdout).Encode(map[string]any{
-		"work": "ssdc " + names[op], "B": batch, "L": length, "N": state, "seconds": float64(times[""]) / 1e3, "blas": "on", "channels": fmt.Sprint(channels),
+		"work": "ssdc " + names[op], "B": batch, "L": length, "N": state, "seconds": seconds, "blas": "on", "channels": fmt.Sprint(channels),
 	})
 }
