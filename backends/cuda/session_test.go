@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ssdc-go/ssdc/backends"
@@ -405,4 +406,24 @@ func TestSplitChunks(t *testing.T) {
 	if got := splitChunks(1<<20, 40, 132); got != 113 { // 145 segments, of which a block takes 44 at most
 		t.Errorf("40 sequences of a million: segments of %d chunks, want 113", got)
 	}
+}
+
+// TestMemoryFromThreads: sessions that nobody holds are freed by another thread, beside what others take.
+func TestMemoryFromThreads(t *testing.T) {
+	g, states := stepGraph(t)
+	e, _ := open(t, g, backends.Target{States: states})
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for range 20000 {
+				p, err := e.dev.Alloc(4096)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				e.dev.Free(p)
+			}
+		})
+	}
+	all.Wait()
 }

@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 
 	"github.com/ssdc-go/ssdc/backends"
@@ -54,6 +55,7 @@ func (s *session) stateInput(j int) *graph.Value {
 
 // download copies a state down.
 func (s *session) download(j int) (*tensor.Tensor, error) {
+	defer runtime.KeepAlive(s) // what it holds is freed when nobody does
 	st := &s.states[j]
 	t := tensor.New(s.stateInput(j).Type.DType, st.shape...)
 	if err := s.stream.ToHost(t.Data, st.cur); err != nil {
@@ -64,6 +66,7 @@ func (s *session) download(j int) (*tensor.Tensor, error) {
 
 // setState makes t the state of pair j.
 func (s *session) setState(j int, t *tensor.Tensor) error {
+	defer runtime.KeepAlive(s) // what it holds is freed when nobody does
 	st := &s.states[j]
 	moved, err := st.reserve(s, len(t.Data), nil)
 	if err == nil {
@@ -94,6 +97,7 @@ func (s *session) Reset() {
 
 // Clone implements backends.Session.
 func (s *session) Clone() (backends.Session, error) {
+	defer runtime.KeepAlive(s) // what it holds is freed when nobody does
 	if s.broken {
 		return nil, errBroken
 	}

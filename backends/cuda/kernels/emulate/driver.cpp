@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <map>
+#include <mutex>
 #include <string>
 
 #include "../attention.cu"
@@ -47,6 +48,7 @@ struct Stream {
 
 std::map<Pointer, std::pair<void *, size_t>> allocations;
 size_t used;
+std::recursive_mutex alone;  // sessions that nobody holds are freed by another thread, beside what others do
 bool lost;
 void *self;
 
@@ -79,6 +81,7 @@ API cuDeviceGetAttribute(int *v, int which, int) {
 }
 API cuDeviceTotalMem_v2(size_t *n, int) { *n = setting("SSDC_EMULATED_MEMORY", 8LL << 30); return kOk; }
 API cuMemGetInfo_v2(size_t *free, size_t *total) {
+  std::lock_guard<std::recursive_mutex> here(alone);
   cuDeviceTotalMem_v2(total, 0);
   *free = *total > used ? *total - used : 0;
   return kOk;
@@ -104,6 +107,7 @@ API cuModuleLoadData(void **m, const void *image) {
 }
 API cuModuleUnload(void *) { return kOk; }
 API cuModuleGetFunction(void **f, void *module, const char *name) {
+  std::lock_guard<std::recursive_mutex> here(alone);
   static std::map<std::pair<void *, std::string>, Function> known;
   Function &k = known[{module, name}];
   if (!k.run) {
@@ -123,6 +127,7 @@ API cuModuleGetGlobal_v2(Pointer *p, size_t *n, void *, const char *name) {
 }
 API cuFuncSetAttribute(void *, int, int) { return kOk; }
 API cuMemAlloc_v2(Pointer *p, size_t n) {
+  std::lock_guard<std::recursive_mutex> here(alone);
   if (lost) return kLost;
   size_t total;
   cuDeviceTotalMem_v2(&total, 0);
@@ -138,6 +143,7 @@ API cuMemAlloc_v2(Pointer *p, size_t n) {
   return kOk;
 }
 API cuMemFree_v2(Pointer p) {
+  std::lock_guard<std::recursive_mutex> here(alone);
   auto it = allocations.find(p);
   if (it == allocations.end()) return kInvalid;
   munmap(it->second.first, it->second.second);
@@ -186,6 +192,7 @@ static int launch_function(Function *f, unsigned blocks, unsigned threads, unsig
   if (most < 0) launches = 0;
   std::string bytes((const char *)params[0], f->size);
   return submit(s, [=] {
+    std::lock_guard<std::recursive_mutex> here(alone);  // blocks and threads are kept in variables
     alignas(64) unsigned char copy[32768];
     memcpy(copy, bytes.data(), bytes.size());
     (together ? launch_together : launch_apart)(blocks, threads, [&] { f->run(copy); });
