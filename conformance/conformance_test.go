@@ -136,7 +136,7 @@ func TestRecorded(t *testing.T) {
 }
 
 // byChance reports a case whose result is drawn at random: that it passed once
-// says nothing. (Dropout is random too, but not at inference; training never matches.)
+// says nothing. (Dropout is random too, but not at inference, nor with a seed.)
 func byChance(tab *ops.Table, r Result) bool {
 	return slices.ContainsFunc(r.Ops, func(name string) bool {
 		row := tab.Resolve("", name, 0)

@@ -4,16 +4,32 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"path"
 	"strings"
 )
 
-// Exceptions lists cases that are known not to pass, each with its reason.
+// Exceptions lists cases that are known not to pass, each with its reason. A key
+// is a case's name or a pattern of package path: "*node/test_x" is the case of
+// that name in both node and onnx-node.
 type Exceptions map[string]string
 
-// ReadExceptions reads a list: a line is the name of a case, space, and why it
+// Why is the reason for which a case is listed, or empty.
+func (e Exceptions) Why(name string) string {
+	if why := e[name]; why != "" {
+		return why
+	}
+	for pattern, why := range e {
+		if ok, _ := path.Match(pattern, name); ok { // ReadExceptions has refused bad patterns
+			return why
+		}
+	}
+	return ""
+}
+
+// ReadExceptions reads a list: a line is the name of a case or a pattern, space, and why it
 // cannot pass. Empty lines, and those that start with #, say nothing.
-func ReadExceptions(path string) (Exceptions, error) {
-	f, err := os.Open(path)
+func ReadExceptions(file string) (Exceptions, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
@@ -27,10 +43,13 @@ func ReadExceptions(path string) (Exceptions, error) {
 		}
 		name, why, _ := strings.Cut(line, " ")
 		if why = strings.TrimSpace(why); why == "" {
-			return nil, fmt.Errorf("%s:%d: %s is listed without a reason", path, n, name)
+			return nil, fmt.Errorf("%s:%d: %s is listed without a reason", file, n, name)
 		}
 		if _, dup := e[name]; dup {
-			return nil, fmt.Errorf("%s:%d: %s is listed twice", path, n, name)
+			return nil, fmt.Errorf("%s:%d: %s is listed twice", file, n, name)
+		}
+		if _, err := path.Match(name, ""); err != nil {
+			return nil, fmt.Errorf("%s:%d: %s: %w", file, n, name, err)
 		}
 		e[name] = why
 	}
@@ -42,7 +61,7 @@ func ReadExceptions(path string) (Exceptions, error) {
 // so that the list can only shrink.
 func (e Exceptions) Judge(results []Result) (unlisted, stale []Result) {
 	for _, r := range results {
-		_, listed := e[r.Name]
+		listed := e.Why(r.Name) != ""
 		switch {
 		case r.Status != Pass && !listed:
 			unlisted = append(unlisted, r)

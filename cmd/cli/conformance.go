@@ -154,7 +154,7 @@ func tally(target string, results []conformance.Result, known conformance.Except
 		default:
 			r.Unsupported = append(r.Unsupported, Reason{c.Name, c.Reason})
 		}
-		if known[c.Name] != "" {
+		if known.Why(c.Name) != "" {
 			r.Listed++
 		}
 	}
@@ -166,7 +166,7 @@ func (r Conformance) print(w io.Writer, known conformance.Exceptions) error {
 	for i, list := range [][]Reason{r.Failed, r.Unsupported} {
 		for _, f := range list {
 			what, why := [...]string{"FAIL", "unsupported"}[i], f.Reason
-			if reason := known[f.Case]; reason != "" {
+			if reason := known.Why(f.Case); reason != "" {
 				what, why = "listed", reason
 			}
 			fmt.Fprintf(tw, "%s\t%s\t%s\n", what, f.Case, why)

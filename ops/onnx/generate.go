@@ -1,33 +1,29 @@
 package onnx
 
 import (
-	"math"
-	"math/rand/v2"
-
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 	"github.com/ssdc-go/ssdc/ops"
 )
 
-// generateRows make tensors out of shapes and parameters: random
-// numbers. Results are reproducible for a given seed
-// attribute, and different in every run without one.
+// generateRows make tensors out of shapes and parameters: random numbers, the
+// same for a given attribute seed and different in every run without one.
 func generateRows() []*ops.Op {
 	seed, dtype := attrOpt("seed"), attrOpt("dtype")
-	uniform := func(a graph.Attrs, g *rand.Rand) func() float64 {
+	uniform := func(a graph.Attrs, g *draws) func() float64 {
 		lo, hi := float64(a.Float("low", 0)), float64(a.Float("high", 1))
 		return func() float64 { return lo + (hi-lo)*g.Float64() }
 	}
-	normal := func(a graph.Attrs, g *rand.Rand) func() float64 {
+	normal := func(a graph.Attrs, g *draws) func() float64 {
 		mean, sd := float64(a.Float("mean", 0)), float64(a.Float("scale", 1))
-		return func() float64 { return mean + sd*g.NormFloat64() }
+		return func() float64 { return mean + sd*g.Normal() }
 	}
 	var rows []*ops.Op
 	for _, r := range []struct {
 		name  string
 		sure  graph.Attrs // every draw is 2
 		attrs []ops.Attr
-		draw  func(graph.Attrs, *rand.Rand) func() float64
+		draw  func(graph.Attrs, *draws) func() float64
 	}{
 		{"RandomUniform", graph.Attrs{"low": float32(2), "high": float32(2)}, []ops.Attr{attr("low", float32(0)), attr("high", float32(1))}, uniform},
 		{"RandomNormal", graph.Attrs{"mean": float32(2), "scale": float32(0)}, []ops.Attr{attr("mean", float32(0)), attr("scale", float32(1))}, normal},
@@ -77,7 +73,7 @@ func generateRows() []*ops.Op {
 		Eval: func(c *ops.Call) ([]*tensor.Tensor, error) {
 			out, g := tensor.New(likeType(c), c.In[0].Shape...), generator(c.Node.Attrs)
 			for i := range out.Len() {
-				out.SetAt(i, b2f(g.Float64() < c.In[0].At(i)))
+				out.SetAt(i, g.Bernoulli(c.In[0].At(i)))
 			}
 			return one(out), nil
 		},
@@ -105,17 +101,6 @@ func generateRows() []*ops.Op {
 		Eval: evalMultinomial,
 	})...)
 	return rows
-}
-
-// generator is seeded by the float attribute seed, or by chance.
-func generator(a graph.Attrs) *rand.Rand {
-	switch s := a["seed"].(type) {
-	case float32:
-		return rand.New(rand.NewPCG(uint64(math.Float32bits(s)), 0))
-	case int64:
-		return rand.New(rand.NewPCG(uint64(s), 1))
-	}
-	return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 }
 
 // inferLike types output 0 as input 0 with the element type of attribute dtype.
