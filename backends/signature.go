@@ -32,6 +32,11 @@ func BindShapesOf(g *graph.Graph, in []*tensor.Tensor, optional, elsewhere func(
 		if t.DType != v.Type.DType {
 			return nil, fmt.Errorf("input %q: expected %s, got %s", v.Name, v.Type, t.TypeString())
 		}
+		if t.DType.IsContainer() {
+			if err := v.Type.Conforms(t); err != nil {
+				return nil, fmt.Errorf("input %q: %w", v.Name, err)
+			}
+		}
 		if t.DType.IsContainer() || !v.Type.Ranked() {
 			continue
 		}

@@ -202,6 +202,11 @@ func readValue(path string, t *proto.TypeProto) (*tensor.Tensor, error) {
 		if err = readProto(path, &p); err == nil {
 			v, err = onnx.DecodeOptional(&p)
 		}
+	case t.GetMapType() != nil:
+		var p proto.MapProto
+		if err = readProto(path, &p); err == nil {
+			v, err = onnx.DecodeMap(&p)
+		}
 	default:
 		var p proto.TensorProto
 		if err = readProto(path, &p); err == nil {

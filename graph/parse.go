@@ -277,6 +277,13 @@ func (p *parser) typ() Type {
 			p.fail("types nested too deeply")
 			return t
 		}
+		if d == tensor.Map {
+			key := p.name()
+			if t.Key, ok = tensor.ParseDType(key); p.err == nil && (!ok || t.Key != tensor.String && !t.Key.IsInt()) {
+				p.fail("the keys of a map are strings or integers, not %q", key)
+			}
+			p.want(",")
+		}
 		e := p.typ()
 		p.depth--
 		p.want(")")
@@ -308,6 +315,17 @@ func (p *parser) contents(t Type) *tensor.Tensor {
 			if !p.eat(",") && p.tok != "}" {
 				p.fail("expected ',' or '}', got %q", p.tok)
 			}
+		}
+		if t.DType == tensor.Map && p.err == nil {
+			if len(out.Elems) != 2 {
+				p.fail("%s is written as its keys and its values", t)
+				return nil
+			}
+			m, err := tensor.NewMap(out.Entries())
+			if err != nil {
+				p.fail("%v", err)
+			}
+			return m
 		}
 		return out
 	}

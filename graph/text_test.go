@@ -8,17 +8,18 @@ import (
 	"github.com/ssdc-go/ssdc/graph/tensor"
 )
 
-const sampleText = `graph mlp (float[B,64] x, int64[2] "odd name", seq(float[?a.0,2]) s) => (float[B,floor((L+63)/64)] y, float z)
+const sampleText = `graph mlp (float[B,64] x, int64[2] "odd name", seq(float[?a.0,2]) s, seq(map(int64,float[])) maps) => (float[B,floor((L+63)/64)] y, float z)
 <
   float[3] c = {1, -2.5e-10, inf}
   int64[] axis = {-1}
   string[2] names = {"a\"b", "\n"}
   bool[2] mask = {1, 0}
+  map(string,float[]) m = {string[2] {"a", "b"}, float[2] {1, 2}}
 > {
   ["/fc/Mul:0"] float[B,floor((L+63)/64)] y, _ = com.microsoft.Gelu-1 <alpha: float = 0.5, axes: ints = [], k: int = -3, mode: string = "x y", t: tensor = float16[2] {0.5, nan}, u: type = float[2,N]> (x, _, c)
   float z = Loop-16 <body: graph = graph b (int64[] i, float st) => (float st2) {
       float st2 = Add-14 (st, c)
-    }> (axis, mask, names, s)
+    }> (axis, mask, names, s, m, maps)
 }
 `
 
@@ -53,6 +54,10 @@ func TestParseErrors(t *testing.T) {
 		{"graph g (floot x) => () {}", `unknown element type "floot"`},
 		{"graph g () => () < float[1000000000] c = {1} > {}", "cannot be written"},
 		{"graph g () => () < float[20] c = @c 00 > {}", "nowhere to read it from"},
+		{"graph g (map(float,float[]) x) => () {}", `keys of a map are strings or integers, not "float"`},
+		{"graph g () => () < map(int64,float[]) c = {int64[1] {1}} > {}", "as its keys and its values"},
+		{"graph g () => () < map(int64,float[]) c = {int64[2] {1, 1}, float[2] {1, 2}} > {}", "the key 1 twice"},
+		{"graph g () => () < map(int64,float[]) c = {int64[2] {1, 2}, seq(float) {}} > {}", "to single elements"},
 	} {
 		if _, err := ParseString(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: error %v, want %q", c.text, err, c.want)

@@ -5,6 +5,7 @@ package runner
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -37,8 +38,8 @@ func ParseShape(specs []string) (map[string]int64, error) {
 }
 
 // ReadInputs reads --input values: NAME=FILE.npy, FILE.npy for a model with
-// one input beside the states that the session keeps, FILE.npz, whose members are named after inputs, or NAME=FILE.npz,
-// which takes that member alone.
+// one input beside the states that the session keeps, FILE.npz or FILE.json, whose members are named after inputs,
+// NAME=FILE.npz, which takes that member alone, or NAME=FILE.json, which is the value itself.
 func ReadInputs(m *model.Model, specs []string) (map[string]*tensor.Tensor, error) {
 	in := map[string]*tensor.Tensor{}
 	put := func(name string, t *tensor.Tensor) error {
@@ -54,7 +55,7 @@ func ReadInputs(m *model.Model, specs []string) (map[string]*tensor.Tensor, erro
 		if path == "" {
 			return nil, Usagef("--input %q: want NAME=FILE", spec)
 		}
-		if name == "" && !isNpz(path) {
+		if name == "" && !isNpz(path) && !isJSON(path) {
 			given := slices.DeleteFunc(slices.Clone(have), func(s string) bool { return slices.Contains(m.States(), s) })
 			if len(given) != 1 {
 				return nil, fmt.Errorf("--input %s: the model has %d inputs (%s); write --input NAME=%s", spec, len(have), strings.Join(have, ", "), path)
@@ -63,6 +64,12 @@ func ReadInputs(m *model.Model, specs []string) (map[string]*tensor.Tensor, erro
 		}
 		if name != "" && !slices.Contains(have, name) {
 			return nil, fmt.Errorf("--input %s: %w", spec, backends.UnknownName("input", name, have))
+		}
+		if isJSON(path) {
+			if err := readJSON(m, path, name, put); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if !isNpz(path) {
 			t, err := tensor.ReadNpyFile(path)
@@ -122,12 +129,19 @@ func CheckOutputs(m *model.Model, specs []string) error {
 		switch {
 		case taken[filepath.Clean(path)]:
 			return Usagef("--output %s: %s is named twice", spec, path)
-		case !isNpz(path) && !strings.HasSuffix(path, ".npy"):
-			return Usagef("--output %s: want a file that ends in .npy or .npz", spec)
-		case name == "" && !isNpz(path) && len(have) != 1:
-			return fmt.Errorf("--output %s: the model has %d outputs (%s); write --output NAME=%s, or a .npz file for all", spec, len(have), strings.Join(have, ", "), path)
+		case !isNpz(path) && !isJSON(path) && !strings.HasSuffix(path, ".npy"):
+			return Usagef("--output %s: want a file that ends in .npy, .npz or .json", spec)
+		case name == "" && !isNpz(path) && !isJSON(path) && len(have) != 1:
+			return fmt.Errorf("--output %s: the model has %d outputs (%s); write --output NAME=%s, or a .npz or .json file for all", spec, len(have), strings.Join(have, ", "), path)
 		case name != "" && !slices.Contains(have, name):
 			return fmt.Errorf("--output %s: %w", spec, backends.UnknownName("output", name, have))
+		}
+		if !isJSON(path) {
+			for _, v := range m.Outputs() {
+				if (name == "" || name == v.Name) && v.Type.DType.IsContainer() {
+					return fmt.Errorf("--output %s: output %q is a %s, which is no array; write it as .json", spec, v.Name, v.Type)
+				}
+			}
 		}
 		if err := wholefile.Check(path); err != nil {
 			return err
@@ -138,10 +152,16 @@ func CheckOutputs(m *model.Model, specs []string) error {
 }
 
 // WriteOutputs writes --output values: NAME=FILE.npy, FILE.npy for a model
-// with one output, or FILE.npz for all of them.
+// with one output, or FILE.npz or FILE.json for all of them.
 func WriteOutputs(m *model.Model, out map[string]*tensor.Tensor, specs []string) error {
 	for _, spec := range specs {
 		name, path := split(spec)
+		if isJSON(path) {
+			if err := wholefile.Write(path, func(w io.Writer) error { return writeJSONOutputs(w, m, out, name) }); err != nil {
+				return err
+			}
+			continue
+		}
 		if isNpz(path) {
 			var order []string
 			var ts []*tensor.Tensor

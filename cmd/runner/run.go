@@ -31,12 +31,17 @@ type Tensor struct {
 	Norm  float64 `json:"norm"`
 	NaNs  int     `json:"nans"`
 	Bytes int     `json:"bytes"`
+	// Values are given where statistics tell nothing: of strings, sequences and maps.
+	Values json.RawMessage `json:"values,omitempty"`
 }
 
 // Summarise describes a tensor of numbers; statistics are over its finite elements.
 func Summarise(name string, t *tensor.Tensor) Tensor {
 	s := Tensor{Name: name, Type: t.TypeString(), Bytes: len(t.Data)}
 	if t.DType == tensor.String || t.DType.IsContainer() || t.DType == tensor.Complex64 || t.DType == tensor.Complex128 {
+		if t.DType == tensor.String || t.DType.IsContainer() {
+			s.Values = ToJSON(t)
+		}
 		return s
 	}
 	n := 0
@@ -69,10 +74,12 @@ func RunCommand(open Opener) *cobra.Command {
 	var load, save string
 	c := &cobra.Command{
 		Use:   "run MODEL",
-		Short: "run a compiled model on .npy or .npz inputs",
+		Short: "run a compiled model on .npy, .npz or .json inputs",
 		Long: `Run a model once.
 
 Inputs are .npy files, named after the model's inputs, or .npz files whose arrays are.
+Words, sequences and maps may be .json files: NAME=FILE.json holds one value, FILE.json an
+object with a member for each input; a tensor is nested lists there.
 A model with one input, or one output, needs no name. Recurrent states that are not
 given are the session's own: zeros, or what --load-state reads. Without --output a
 table of the results is printed.`,
@@ -152,8 +159,8 @@ table of the results is printed.`,
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVarP(&inputs, "input", "i", nil, "read an input from `NAME=FILE`: NAME=FILE.npy, FILE.npy or FILE.npz; may repeat")
-	f.StringArrayVarP(&outputs, "output", "o", nil, "write an output to `NAME=FILE`: NAME=FILE.npy, FILE.npy, or all to FILE.npz; may repeat")
+	f.StringArrayVarP(&inputs, "input", "i", nil, "read an input from `NAME=FILE`: NAME=FILE.npy, FILE.npy, FILE.npz or .json; may repeat")
+	f.StringArrayVarP(&outputs, "output", "o", nil, "write an output to `NAME=FILE`: NAME=FILE.npy, FILE.npy, or all to FILE.npz or FILE.json; may repeat")
 	f.BoolVar(&noVerify, "no-verify", false, "do not compare the weights with their sums first (half a second per GB)")
 	f.BoolVar(&random, "random", false, "make inputs that are not given from the signature")
 	f.StringArrayVar(&shape, "shape", nil, "lengths for --random: `NAME=N`, as in batch=1,seq=512 (default 1)")
@@ -161,7 +168,7 @@ table of the results is printed.`,
 	f.IntVar(&segment, "segment", 0, "run long inputs in pieces of at most `N` positions that carry the state (default: all at once)")
 	f.StringVar(&load, "load-state", "", "start from the recurrent state in this `FILE`")
 	f.StringVar(&save, "save-state", "", "write the recurrent state after the run to this `FILE`")
-	f.BoolVar(&asJSON, "json", false, "print JSON: seconds, outputs[name,type,min,max,mean,norm,nans,bytes] and, of the cpu backend, memory{weights,state,in_out,values,arena} in bytes")
+	f.BoolVar(&asJSON, "json", false, "print JSON: seconds, outputs[name,type,min,max,mean,norm,nans,bytes, of strings, sequences and maps values] and, of the cpu backend, memory{weights,state,in_out,values,arena} in bytes")
 	return c
 }
 
@@ -203,13 +210,25 @@ func report(w io.Writer, s *model.Session, out map[string]*tensor.Tensor, took t
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "OUTPUT\tTYPE\tMIN\tMAX\tMEAN\tNORM")
 	for _, s := range all {
+		if s.Values != nil {
+			fmt.Fprintf(tw, "%s\t%s\n", s.Name, s.Type)
+			continue
+		}
 		fmt.Fprintf(tw, "%s\t%s\t%.5g\t%.5g\t%.5g\t%.5g", s.Name, s.Type, s.Min, s.Max, s.Mean, s.Norm)
 		if s.NaNs > 0 {
 			fmt.Fprintf(tw, "\t(%d not finite)", s.NaNs)
 		}
 		fmt.Fprintln(tw)
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for i, v := range s.Model().Outputs() {
+		if all[i].Values != nil {
+			show(w, v.Name, out[v.Name])
+		}
+	}
+	return nil
 }
 
 // PrintJSON prints v indented.

@@ -147,6 +147,9 @@ func typeOf(t graph.Type) (*proto.TypeProto, error) {
 	switch {
 	case t.DType == 0:
 		return &proto.TypeProto{}, nil
+	case t.DType == tensor.Map && t.Elem != nil:
+		elem, err := typeOf(graph.Type{DType: t.Elem.DType}) // as exporters write it
+		return &proto.TypeProto{Value: &proto.TypeProto_MapType{MapType: &proto.TypeProto_Map{KeyType: int32(t.Key), ValueType: elem}}}, err
 	case t.Elem != nil:
 		elem, err := typeOf(*t.Elem)
 		if err != nil {

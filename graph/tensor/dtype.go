@@ -6,8 +6,8 @@ import "fmt"
 // TensorProto.DataType, so they can be written to files as they are.
 type DType uint8
 
-// Element types. Sequence and Optional are not ONNX tensor types: a Tensor of
-// such a DType is a container whose members are in Elems.
+// Element types. Sequence, Optional and Map are not ONNX tensor types: a Tensor
+// of such a DType is a container whose members are in Elems.
 const (
 	Undefined    DType = 0
 	Float32      DType = 1
@@ -39,6 +39,7 @@ const (
 
 	Sequence DType = 100
 	Optional DType = 101
+	Map      DType = 102
 )
 
 type dtypeInfo struct {
@@ -58,7 +59,7 @@ var dtypes = [256]dtypeInfo{
 	Float8E4M3: {"float8e4m3fn", 8}, Float8E4M3UZ: {"float8e4m3fnuz", 8},
 	Float8E5M2: {"float8e5m2", 8}, Float8E5M2UZ: {"float8e5m2fnuz", 8}, Float8E8M0: {"float8e8m0", 8},
 	Float4E2M1: {"float4e2m1", 4}, Uint4: {"uint4", 4}, Int4: {"int4", 4}, Uint2: {"uint2", 2}, Int2: {"int2", 2},
-	Sequence: {"seq", 0}, Optional: {"optional", 0},
+	Sequence: {"seq", 0}, Optional: {"optional", 0}, Map: {"map", 0},
 }
 
 // String returns ONNX's textual name of d: "float", "int64", "bfloat16", ...
@@ -111,5 +112,5 @@ func (d DType) IsUnsigned() bool {
 	return d == Uint8 || d == Uint16 || d == Uint32 || d == Uint64 || d == Uint4 || d == Uint2
 }
 
-// IsContainer reports whether d is Sequence or Optional.
-func (d DType) IsContainer() bool { return d == Sequence || d == Optional }
+// IsContainer reports whether d is Sequence, Optional or Map.
+func (d DType) IsContainer() bool { return d == Sequence || d == Optional || d == Map }

@@ -20,7 +20,8 @@ type Tensor struct {
 	Data []byte
 	// Strings holds the elements of a String tensor.
 	Strings []string
-	// Elems holds the members of a Sequence, or the zero or one member of an Optional.
+	// Elems holds the members of a Sequence, the zero or one member of an Optional,
+	// or the keys and the values of a Map (see NewMap).
 	Elems []*Tensor
 }
 
@@ -178,6 +179,9 @@ func (t *Tensor) Clone() *Tensor {
 
 // TypeString is a short description for messages: float[2,3].
 func (t *Tensor) TypeString() string {
+	if t.DType == Map && len(t.Elems) == 2 {
+		return fmt.Sprintf("map(%s,%s)", t.Elems[0].TypeString(), t.Elems[1].TypeString())
+	}
 	if t.DType.IsContainer() {
 		return fmt.Sprintf("%v(%d)", t.DType, len(t.Elems))
 	}

@@ -17,7 +17,7 @@ func FuzzRead(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	for _, name := range []string{"ai.onnx.ml/tree_regressor_sum", "ai.onnx.ml/svm_classifier_rbf", "com.microsoft/matmul_4_bits_padded", "com.microsoft/gqa_step", "com.microsoft/mha_past", "com.microsoft/causal_conv_dilated"} {
+	for _, name := range []string{"ai.onnx.ml/tree_regressor_sum", "ai.onnx.ml/svm_classifier_rbf", "com.microsoft/matmul_4_bits_padded", "com.microsoft/gqa_step", "com.microsoft/mha_past", "com.microsoft/causal_conv_dilated", "sklearn/dict_logistic"} {
 		b, err := os.ReadFile(filepath.Join("../../testdata/ops", name, "model.onnx"))
 		if err != nil {
 			f.Fatal(err)

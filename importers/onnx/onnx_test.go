@@ -223,9 +223,11 @@ func TestModelErrors(t *testing.T) {
 			g.Node[0] = node("y = Softmax(x)", &proto.AttributeProto{Name: "axis", Type: proto.AttributeProto_FLOAT, F: 1})
 		}},
 		{"UTF-8", func(g *proto.GraphProto) { g.Node[0].Output[0], g.Output[0].Name = "\xff", "\xff" }},
-		{"maps", func(g *proto.GraphProto) {
-			g.Input[0].Type = &proto.TypeProto{Value: &proto.TypeProto_MapType{MapType: &proto.TypeProto_Map{}}}
-		}},
+		{"has no element type", func(g *proto.GraphProto) { g.Input[0].Type = mapOf(0, nil) }},
+		{"keys of a map are strings or integers, not float", func(g *proto.GraphProto) { g.Input[0].Type = mapOf(1, tensorType(1)) }},
+		{"maps to anything but single elements", func(g *proto.GraphProto) { g.Input[0].Type = mapOf(7, mapOf(7, tensorType(1))) }},
+		{"maps to anything but single elements", func(g *proto.GraphProto) { g.Input[0].Type = mapOf(7, nil) }},
+		{"maps to tensors of 3 elements", func(g *proto.GraphProto) { g.Input[0].Type = mapOf(8, tensorType(1, 3)) }},
 		{"inputs, want", func(g *proto.GraphProto) { g.Node[0].Input = g.Node[0].Input[:1] }},
 	} {
 		g := small()
@@ -285,4 +287,16 @@ func TestNotONNX(t *testing.T) {
 	if _, err := Load(filepath.Join(t.TempDir(), "no.onnx"), rows(t), nil); !os.IsNotExist(err) {
 		t.Errorf("a missing file: %v", err)
 	}
+}
+
+func mapOf(key int32, value *proto.TypeProto) *proto.TypeProto {
+	return &proto.TypeProto{Value: &proto.TypeProto_MapType{MapType: &proto.TypeProto_Map{KeyType: key, ValueType: value}}}
+}
+
+func tensorType(d int32, dims ...int64) *proto.TypeProto {
+	s := &proto.TensorShapeProto{}
+	for _, n := range dims {
+		s.Dim = append(s.Dim, &proto.TensorShapeProto_Dimension{Value: &proto.TensorShapeProto_Dimension_DimValue{DimValue: n}})
+	}
+	return &proto.TypeProto{Value: &proto.TypeProto_TensorType{TensorType: &proto.TypeProto_Tensor{ElemType: d, Shape: s}}}
 }

@@ -12,12 +12,6 @@ import (
 // DecodeTensor turns a TensorProto whose data is in the message into a tensor.
 func DecodeTensor(p *proto.TensorProto) (*tensor.Tensor, error) { return decodeTensor(p, nil) }
 
-// DecodeSequence turns a SequenceProto of tensors, sequences or optionals into a tensor.
-func DecodeSequence(p *proto.SequenceProto) (*tensor.Tensor, error) { return decodeSequence(p, 0) }
-
-// DecodeOptional turns an OptionalProto into a tensor with zero or one member.
-func DecodeOptional(p *proto.OptionalProto) (*tensor.Tensor, error) { return decodeOptional(p, 0) }
-
 func decodeTensor(p *proto.TensorProto, ext *external) (*tensor.Tensor, error) {
 	t, err := decode(p, ext)
 	if err != nil {
@@ -250,61 +244,4 @@ func decodeSparse(p *proto.SparseTensorProto, ext *external) (*tensor.Tensor, er
 		copy(t.Data[int(pos)*size:], vals.Data[i*size:(i+1)*size])
 	}
 	return t, nil
-}
-
-// Kinds of members in SequenceProto.elem_type and OptionalProto.elem_type.
-const (
-	ofTensor   = 1
-	ofSequence = 3
-	ofOptional = 5
-)
-
-func decodeSequence(p *proto.SequenceProto, depth int) (*tensor.Tensor, error) {
-	t := tensor.Seq()
-	add := func(e *tensor.Tensor, err error) error {
-		t.Elems = append(t.Elems, e)
-		return err
-	}
-	if depth > maxBodies {
-		return nil, fmt.Errorf("sequence %q is nested too deeply", p.Name)
-	}
-	if k := p.ElemType; k != ofTensor && k != ofSequence && k != ofOptional && k != 0 {
-		return nil, &UnsupportedError{What: fmt.Sprintf("sequences of kind %d", k)}
-	}
-	for _, e := range p.TensorValues {
-		if err := add(DecodeTensor(e)); err != nil {
-			return nil, err
-		}
-	}
-	for _, e := range p.SequenceValues {
-		if err := add(decodeSequence(e, depth+1)); err != nil {
-			return nil, err
-		}
-	}
-	for _, e := range p.OptionalValues {
-		if err := add(decodeOptional(e, depth+1)); err != nil {
-			return nil, err
-		}
-	}
-	return t, nil
-}
-
-func decodeOptional(p *proto.OptionalProto, depth int) (*tensor.Tensor, error) {
-	t := &tensor.Tensor{DType: tensor.Optional}
-	var e *tensor.Tensor
-	var err error
-	switch {
-	case depth > maxBodies:
-		return nil, fmt.Errorf("optional %q is nested too deeply", p.Name)
-	case p.TensorValue != nil:
-		e, err = DecodeTensor(p.TensorValue)
-	case p.SequenceValue != nil:
-		e, err = decodeSequence(p.SequenceValue, depth+1)
-	case p.OptionalValue != nil:
-		e, err = decodeOptional(p.OptionalValue, depth+1)
-	default:
-		return t, nil
-	}
-	t.Elems = []*tensor.Tensor{e}
-	return t, err
 }

@@ -168,11 +168,37 @@ func (im *importer) typeOf(p *proto.TypeProto, owner string, depth int) (graph.T
 	case *proto.TypeProto_OptionalType:
 		return container(tensor.Optional, v.OptionalType.GetElemType())
 	case *proto.TypeProto_MapType:
-		return unsupported("maps")
+		return im.mapType(v.MapType, owner)
 	case *proto.TypeProto_SparseTensorType:
 		return unsupported("sparse tensors that are not constant")
 	}
 	return unsupported("opaque types")
+}
+
+// mapType: ONNX Runtime, and so every exporter, has maps of single elements only;
+// the shape that a file declares for them says nothing.
+func (im *importer) mapType(p *proto.TypeProto_Map, owner string) (graph.Type, error) {
+	key, err := dtype(p.KeyType)
+	if err == nil && key != tensor.String && !key.IsInt() {
+		err = fmt.Errorf("value %q: the keys of a map are strings or integers, not %s", owner, key)
+	}
+	if err != nil {
+		return graph.Type{}, err
+	}
+	elem := p.GetValueType().GetTensorType()
+	if elem == nil {
+		return graph.Type{}, &UnsupportedError{What: fmt.Sprintf("value %q: maps to anything but single elements", owner)}
+	}
+	value, err := dtype(elem.ElemType)
+	if err != nil {
+		return graph.Type{}, err
+	}
+	for _, d := range elem.GetShape().GetDim() {
+		if _, ok := d.GetValue().(*proto.TensorShapeProto_Dimension_DimValue); ok && d.GetDimValue() != 1 {
+			return graph.Type{}, &UnsupportedError{What: fmt.Sprintf("value %q: maps to tensors of %d elements", owner, d.GetDimValue())}
+		}
+	}
+	return graph.MapOf(key, value), nil
 }
 
 func (im *importer) tensorType(p *proto.TypeProto_Tensor, owner string) (graph.Type, error) {

@@ -4,10 +4,8 @@
 //
 // Where ONNX's text leaves a result open (two classes with one score, a
 // probability from a pairwise vote), ONNX Runtime's answer is the definition:
-// its results are recorded in testdata/ml.
-//
-// ZipMap, CastMap and DictVectorizer are left out: they make and take maps,
-// which no other operator has. Exporters leave ZipMap out on request.
+// its results are recorded in testdata/ops: of single operators in ai.onnx.ml,
+// of whole models in sklearn.
 package ml
 
 import (
@@ -26,7 +24,7 @@ const Domain = "ai.onnx.ml"
 
 // Rows lists the operators of this package.
 func Rows() []*ops.Op {
-	return slices.Concat(encoderRows(), scaleRows(), linearRows(), svmRows(), treeRows())
+	return slices.Concat(encoderRows(), mapRows(), scaleRows(), linearRows(), svmRows(), treeRows())
 }
 
 // Register adds the operators to t.

@@ -45,6 +45,12 @@ func TestCases(t *testing.T) {
 				continue
 			}
 			for i, w := range c.Want {
+				if w.DType.IsContainer() {
+					if g, w := text(got[i]), text(w); g != w {
+						t.Errorf("%s, %s: %s, want %s", row.ID, c.Name, g, w)
+					}
+					continue
+				}
 				for j := range max(w.Len(), got[i].Len()) {
 					if w.DType == tensor.String && got[i].Strings[j] != w.Strings[j] || w.DType != tensor.String && got[i].At(j) != w.At(j) {
 						t.Errorf("%s, %s: element %d differs", row.ID, c.Name, j)
@@ -53,6 +59,13 @@ func TestCases(t *testing.T) {
 			}
 		}
 	}
+}
+
+// text prints a sequence or a map.
+func text(t *tensor.Tensor) string {
+	g := graph.New("g")
+	g.AddOutput(g.AddConst("c", t))
+	return g.String()
 }
 
 // TestBroken: files that lie about themselves end as errors.

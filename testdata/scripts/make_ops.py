@@ -21,6 +21,25 @@ OUT = pathlib.Path(__file__).resolve().parent.parent / "ops"
 ONLY = sys.argv[1] if len(sys.argv) > 1 else ""
 
 
+def encode(v, name):
+    """A value as ONNX Runtime takes and gives it: array, list, dict or list of dicts."""
+    if isinstance(v, dict):
+        keys = list(v)
+        m = onnx.MapProto(name=name, key_type=onnx.TensorProto.STRING if isinstance(keys[0], str) else onnx.TensorProto.INT64)
+        if isinstance(keys[0], str):
+            m.string_keys.extend(k.encode() for k in keys)
+        else:
+            m.keys.extend(keys)
+        m.values.elem_type = onnx.SequenceProto.TENSOR
+        m.values.tensor_values.extend(numpy_helper.from_array(np.float32(x)) for x in v.values())
+        return m
+    if isinstance(v, list) and v and isinstance(v[0], dict):
+        return onnx.SequenceProto(name=name, elem_type=onnx.SequenceProto.MAP, map_values=[encode(m, "") for m in v])
+    if isinstance(v, list):
+        return onnx.SequenceProto(name=name, elem_type=onnx.SequenceProto.TENSOR, tensor_values=[numpy_helper.from_array(x) for x in v])
+    return numpy_helper.from_array(np.asarray(v), name)
+
+
 class Case:
     """One node; inputs by name, in order, None for an omitted one. shown: what is
     compared, where the peer leaves the operator's text (a class label that is not the top one)."""
@@ -34,11 +53,11 @@ class Case:
     def record(self):
         if not self.name.startswith(ONLY):
             return
-        given = {k: np.asarray(v) for k, v in self.inputs.items() if v is not None}
+        given = {k: v if isinstance(v, dict) else np.asarray(v) for k, v in self.inputs.items() if v is not None}
         node = helper.make_node(self.op, [k if v is not None else "" for k, v in self.inputs.items()],
                                 self.outputs, domain=self.domain, **{k.rstrip("_"): v for k, v in self.attrs.items() if v is not None})
         opsets = [helper.make_opsetid("", self.opset)] + ([helper.make_opsetid(self.domain, self.version)] if self.domain else [])
-        ins = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in given.items() if k not in self.consts]
+        ins = [self.declare(k, v) for k, v in given.items() if k not in self.consts]
         fixed = [numpy_helper.from_array(v, k) for k, v in given.items() if k in self.consts]
         outs = [onnx.ValueInfoProto(name=o) for o in self.shown]
         model = helper.make_model(helper.make_graph([node], self.name, ins, outs, fixed), opset_imports=opsets, ir_version=10, producer_name="make_ops")
@@ -53,6 +72,9 @@ class Case:
             print(f"SKIPPED {self.name}: {str(e)[:300]}")
             return
         for o, v in zip(model.graph.output, got):
+            if isinstance(v, list):
+                o.type.CopyFrom(helper.make_sequence_type_proto(self.declare("", v[0]).type))
+                continue
             v = np.asarray(v)
             o.type.tensor_type.elem_type = TensorProto.STRING if v.dtype == object else helper.np_dtype_to_tensor_dtype(v.dtype)
             for d in v.shape:
@@ -65,7 +87,14 @@ class Case:
             (folder / "data.json").write_text('{"rtol": %g, "atol": %g}\n' % (self.rtol, self.rtol))
         for kind, values in (("input", given.items()), ("output", zip(self.shown, got))):
             for i, (name, v) in enumerate(values):
-                (data / f"{kind}_{i}.pb").write_bytes(numpy_helper.from_array(np.asarray(v), name).SerializeToString())
+                (data / f"{kind}_{i}.pb").write_bytes(encode(v, name).SerializeToString())
+
+    @staticmethod
+    def declare(name, v):
+        if not isinstance(v, dict):
+            return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+        key = TensorProto.STRING if isinstance(next(iter(v)), str) else TensorProto.INT64
+        return helper.make_value_info(name, helper.make_map_type_proto(key, helper.make_tensor_type_proto(TensorProto.FLOAT, [])))
 
 
 def rng(name):

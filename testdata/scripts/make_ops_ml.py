@@ -96,3 +96,9 @@ def cases():
     yield Case("array_feature_extractor", "ArrayFeatureExtractor", ML, {"X": x, "Y": np.array([2, 0], np.int64)}, ["Z"])
     yield Case("array_feature_extractor_row", "ArrayFeatureExtractor", ML, {"X": np.array(["a", "b", "c"], object), "Y": np.array([2, 0], np.int64)}, ["Z"])
     yield Case("feature_vectorizer", "FeatureVectorizer", ML, {"a": x, "b": f32(r, 4, 2)}, ["Y"], inputdimensions=[3, 2])
+    yield Case("zip_map_words", "ZipMap", ML, {"X": x}, ["Z"], classlabels_strings=["c", "a", "b"])
+    yield Case("zip_map_row", "ZipMap", ML, {"X": x[0]}, ["Z"], classlabels_int64s=[3, -1, 2])
+    yield Case("dict_vectorizer", "DictVectorizer", ML, {"X": {7: 1.5, -2: 2.5, 9: 1.0}}, ["Y"], int64_vocabulary=[1, -2, 7, 7])
+    for to in ("TO_FLOAT", "TO_INT64", "TO_STRING"):
+        for form in ("DENSE", "SPARSE"):
+            yield Case(f"cast_map_{to[3:].lower()}_{form.lower()}", "CastMap", ML, {"X": {4: 1.5, 0: -2.75, 3: 1e9}}, ["Y"], cast_to=to, map_form=form, max_map=6)

@@ -1400,6 +1400,7 @@ type SequenceProto struct {
 	TensorValues       []*TensorProto       `protobuf:"bytes,3,rep,name=tensor_values,json=tensorValues" json:"tensor_values,omitempty"`
 	SparseTensorValues []*SparseTensorProto `protobuf:"bytes,4,rep,name=sparse_tensor_values,json=sparseTensorValues" json:"sparse_tensor_values,omitempty"`
 	SequenceValues     []*SequenceProto     `protobuf:"bytes,5,rep,name=sequence_values,json=sequenceValues" json:"sequence_values,omitempty"`
+	MapValues          []*MapProto          `protobuf:"bytes,6,rep,name=map_values,json=mapValues" json:"map_values,omitempty"`
 	OptionalValues     []*OptionalProto     `protobuf:"bytes,7,rep,name=optional_values,json=optionalValues" json:"optional_values,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -1470,9 +1471,93 @@ func (x *SequenceProto) GetSequenceValues() []*SequenceProto {
 	return nil
 }
 
+func (x *SequenceProto) GetMapValues() []*MapProto {
+	if x != nil {
+		return x.MapValues
+	}
+	return nil
+}
+
 func (x *SequenceProto) GetOptionalValues() []*OptionalProto {
 	if x != nil {
 		return x.OptionalValues
+	}
+	return nil
+}
+
+type MapProto struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keys are integers or strings, as key_type (a DataType) says; values holds one scalar for each.
+	Name          string         `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	KeyType       int32          `protobuf:"varint,2,opt,name=key_type,json=keyType" json:"key_type,omitempty"`
+	Keys          []int64        `protobuf:"varint,3,rep,packed,name=keys" json:"keys,omitempty"`
+	StringKeys    [][]byte       `protobuf:"bytes,4,rep,name=string_keys,json=stringKeys" json:"string_keys,omitempty"`
+	Values        *SequenceProto `protobuf:"bytes,5,opt,name=values" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MapProto) Reset() {
+	*x = MapProto{}
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MapProto) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MapProto) ProtoMessage() {}
+
+func (x *MapProto) ProtoReflect() protoreflect.Message {
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MapProto.ProtoReflect.Descriptor instead.
+func (*MapProto) Descriptor() ([]byte, []int) {
+	return file_ssdc_onnx_v1_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *MapProto) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MapProto) GetKeyType() int32 {
+	if x != nil {
+		return x.KeyType
+	}
+	return 0
+}
+
+func (x *MapProto) GetKeys() []int64 {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *MapProto) GetStringKeys() [][]byte {
+	if x != nil {
+		return x.StringKeys
+	}
+	return nil
+}
+
+func (x *MapProto) GetValues() *SequenceProto {
+	if x != nil {
+		return x.Values
 	}
 	return nil
 }
@@ -1491,7 +1576,7 @@ type OptionalProto struct {
 
 func (x *OptionalProto) Reset() {
 	*x = OptionalProto{}
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[13]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1588,7 @@ func (x *OptionalProto) String() string {
 func (*OptionalProto) ProtoMessage() {}
 
 func (x *OptionalProto) ProtoReflect() protoreflect.Message {
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[13]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1601,7 @@ func (x *OptionalProto) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OptionalProto.ProtoReflect.Descriptor instead.
 func (*OptionalProto) Descriptor() ([]byte, []int) {
-	return file_ssdc_onnx_v1_proto_rawDescGZIP(), []int{13}
+	return file_ssdc_onnx_v1_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OptionalProto) GetName() string {
@@ -1571,7 +1656,7 @@ type TensorProto_Segment struct {
 
 func (x *TensorProto_Segment) Reset() {
 	*x = TensorProto_Segment{}
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[14]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1668,7 @@ func (x *TensorProto_Segment) String() string {
 func (*TensorProto_Segment) ProtoMessage() {}
 
 func (x *TensorProto_Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[14]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1712,7 @@ type TensorShapeProto_Dimension struct {
 
 func (x *TensorShapeProto_Dimension) Reset() {
 	*x = TensorShapeProto_Dimension{}
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[15]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1724,7 @@ func (x *TensorShapeProto_Dimension) String() string {
 func (*TensorShapeProto_Dimension) ProtoMessage() {}
 
 func (x *TensorShapeProto_Dimension) ProtoReflect() protoreflect.Message {
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[15]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1798,7 @@ type TypeProto_Tensor struct {
 
 func (x *TypeProto_Tensor) Reset() {
 	*x = TypeProto_Tensor{}
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[16]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1810,7 @@ func (x *TypeProto_Tensor) String() string {
 func (*TypeProto_Tensor) ProtoMessage() {}
 
 func (x *TypeProto_Tensor) ProtoReflect() protoreflect.Message {
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[16]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1849,7 @@ type TypeProto_Sequence struct {
 
 func (x *TypeProto_Sequence) Reset() {
 	*x = TypeProto_Sequence{}
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[17]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1861,7 @@ func (x *TypeProto_Sequence) String() string {
 func (*TypeProto_Sequence) ProtoMessage() {}
 
 func (x *TypeProto_Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[17]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +1894,7 @@ type TypeProto_Map struct {
 
 func (x *TypeProto_Map) Reset() {
 	*x = TypeProto_Map{}
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[18]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +1906,7 @@ func (x *TypeProto_Map) String() string {
 func (*TypeProto_Map) ProtoMessage() {}
 
 func (x *TypeProto_Map) ProtoReflect() protoreflect.Message {
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[18]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +1945,7 @@ type TypeProto_Optional struct {
 
 func (x *TypeProto_Optional) Reset() {
 	*x = TypeProto_Optional{}
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[19]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +1957,7 @@ func (x *TypeProto_Optional) String() string {
 func (*TypeProto_Optional) ProtoMessage() {}
 
 func (x *TypeProto_Optional) ProtoReflect() protoreflect.Message {
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[19]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +1990,7 @@ type TypeProto_SparseTensor struct {
 
 func (x *TypeProto_SparseTensor) Reset() {
 	*x = TypeProto_SparseTensor{}
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[20]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1917,7 +2002,7 @@ func (x *TypeProto_SparseTensor) String() string {
 func (*TypeProto_SparseTensor) ProtoMessage() {}
 
 func (x *TypeProto_SparseTensor) ProtoReflect() protoreflect.Message {
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[20]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1957,7 +2042,7 @@ type TypeProto_Opaque struct {
 
 func (x *TypeProto_Opaque) Reset() {
 	*x = TypeProto_Opaque{}
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[21]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2054,7 @@ func (x *TypeProto_Opaque) String() string {
 func (*TypeProto_Opaque) ProtoMessage() {}
 
 func (x *TypeProto_Opaque) ProtoReflect() protoreflect.Message {
-	mi := &file_ssdc_onnx_v1_proto_msgTypes[21]
+	mi := &file_ssdc_onnx_v1_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,14 +2272,23 @@ const file_ssdc_onnx_v1_proto_rawDesc = "" +
 	"\x04type\x18\x02 \x01(\v2\x17.ssdc.onnx.v1.TypeProtoR\x04type\x12\x1d\n" +
 	"\n" +
 	"doc_string\x18\x03 \x01(\tR\tdocString\x12K\n" +
-	"\x0emetadata_props\x18\x04 \x03(\v2$.ssdc.onnx.v1.StringStringEntryProtoR\rmetadataProps\"\xdf\x02\n" +
+	"\x0emetadata_props\x18\x04 \x03(\v2$.ssdc.onnx.v1.StringStringEntryProtoR\rmetadataProps\"\x96\x03\n" +
 	"\rSequenceProto\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\telem_type\x18\x02 \x01(\x05R\belemType\x12>\n" +
 	"\rtensor_values\x18\x03 \x03(\v2\x19.ssdc.onnx.v1.TensorProtoR\ftensorValues\x12Q\n" +
 	"\x14sparse_tensor_values\x18\x04 \x03(\v2\x1f.ssdc.onnx.v1.SparseTensorProtoR\x12sparseTensorValues\x12D\n" +
-	"\x0fsequence_values\x18\x05 \x03(\v2\x1b.ssdc.onnx.v1.SequenceProtoR\x0esequenceValues\x12D\n" +
-	"\x0foptional_values\x18\a \x03(\v2\x1b.ssdc.onnx.v1.OptionalProtoR\x0eoptionalValues\"\xd7\x02\n" +
+	"\x0fsequence_values\x18\x05 \x03(\v2\x1b.ssdc.onnx.v1.SequenceProtoR\x0esequenceValues\x125\n" +
+	"\n" +
+	"map_values\x18\x06 \x03(\v2\x16.ssdc.onnx.v1.MapProtoR\tmapValues\x12D\n" +
+	"\x0foptional_values\x18\a \x03(\v2\x1b.ssdc.onnx.v1.OptionalProtoR\x0eoptionalValues\"\xa3\x01\n" +
+	"\bMapProto\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\bkey_type\x18\x02 \x01(\x05R\akeyType\x12\x12\n" +
+	"\x04keys\x18\x03 \x03(\x03R\x04keys\x12\x1f\n" +
+	"\vstring_keys\x18\x04 \x03(\fR\n" +
+	"stringKeys\x123\n" +
+	"\x06values\x18\x05 \x01(\v2\x1b.ssdc.onnx.v1.SequenceProtoR\x06values\"\xd7\x02\n" +
 	"\rOptionalProto\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\telem_type\x18\x02 \x01(\x05R\belemType\x12<\n" +
@@ -2216,7 +2310,7 @@ func file_ssdc_onnx_v1_proto_rawDescGZIP() []byte {
 }
 
 var file_ssdc_onnx_v1_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ssdc_onnx_v1_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_ssdc_onnx_v1_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_ssdc_onnx_v1_proto_goTypes = []any{
 	(AttributeProto_AttributeType)(0),  // 0: ssdc.onnx.v1.AttributeProto.AttributeType
 	(TensorProto_DataLocation)(0),      // 1: ssdc.onnx.v1.TensorProto.DataLocation
@@ -2233,15 +2327,16 @@ var file_ssdc_onnx_v1_proto_goTypes = []any{
 	(*TypeProto)(nil),                  // 12: ssdc.onnx.v1.TypeProto
 	(*ValueInfoProto)(nil),             // 13: ssdc.onnx.v1.ValueInfoProto
 	(*SequenceProto)(nil),              // 14: ssdc.onnx.v1.SequenceProto
-	(*OptionalProto)(nil),              // 15: ssdc.onnx.v1.OptionalProto
-	(*TensorProto_Segment)(nil),        // 16: ssdc.onnx.v1.TensorProto.Segment
-	(*TensorShapeProto_Dimension)(nil), // 17: ssdc.onnx.v1.TensorShapeProto.Dimension
-	(*TypeProto_Tensor)(nil),           // 18: ssdc.onnx.v1.TypeProto.Tensor
-	(*TypeProto_Sequence)(nil),         // 19: ssdc.onnx.v1.TypeProto.Sequence
-	(*TypeProto_Map)(nil),              // 20: ssdc.onnx.v1.TypeProto.Map
-	(*TypeProto_Optional)(nil),         // 21: ssdc.onnx.v1.TypeProto.Optional
-	(*TypeProto_SparseTensor)(nil),     // 22: ssdc.onnx.v1.TypeProto.SparseTensor
-	(*TypeProto_Opaque)(nil),           // 23: ssdc.onnx.v1.TypeProto.Opaque
+	(*MapProto)(nil),                   // 15: ssdc.onnx.v1.MapProto
+	(*OptionalProto)(nil),              // 16: ssdc.onnx.v1.OptionalProto
+	(*TensorProto_Segment)(nil),        // 17: ssdc.onnx.v1.TensorProto.Segment
+	(*TensorShapeProto_Dimension)(nil), // 18: ssdc.onnx.v1.TensorShapeProto.Dimension
+	(*TypeProto_Tensor)(nil),           // 19: ssdc.onnx.v1.TypeProto.Tensor
+	(*TypeProto_Sequence)(nil),         // 20: ssdc.onnx.v1.TypeProto.Sequence
+	(*TypeProto_Map)(nil),              // 21: ssdc.onnx.v1.TypeProto.Map
+	(*TypeProto_Optional)(nil),         // 22: ssdc.onnx.v1.TypeProto.Optional
+	(*TypeProto_SparseTensor)(nil),     // 23: ssdc.onnx.v1.TypeProto.SparseTensor
+	(*TypeProto_Opaque)(nil),           // 24: ssdc.onnx.v1.TypeProto.Opaque
 }
 var file_ssdc_onnx_v1_proto_depIdxs = []int32{
 	5,  // 0: ssdc.onnx.v1.ModelProto.graph:type_name -> ssdc.onnx.v1.GraphProto
@@ -2271,39 +2366,41 @@ var file_ssdc_onnx_v1_proto_depIdxs = []int32{
 	0,  // 24: ssdc.onnx.v1.AttributeProto.type:type_name -> ssdc.onnx.v1.AttributeProto.AttributeType
 	10, // 25: ssdc.onnx.v1.AttributeProto.sparse_tensor:type_name -> ssdc.onnx.v1.SparseTensorProto
 	10, // 26: ssdc.onnx.v1.AttributeProto.sparse_tensors:type_name -> ssdc.onnx.v1.SparseTensorProto
-	16, // 27: ssdc.onnx.v1.TensorProto.segment:type_name -> ssdc.onnx.v1.TensorProto.Segment
+	17, // 27: ssdc.onnx.v1.TensorProto.segment:type_name -> ssdc.onnx.v1.TensorProto.Segment
 	4,  // 28: ssdc.onnx.v1.TensorProto.external_data:type_name -> ssdc.onnx.v1.StringStringEntryProto
 	1,  // 29: ssdc.onnx.v1.TensorProto.data_location:type_name -> ssdc.onnx.v1.TensorProto.DataLocation
 	4,  // 30: ssdc.onnx.v1.TensorProto.metadata_props:type_name -> ssdc.onnx.v1.StringStringEntryProto
 	9,  // 31: ssdc.onnx.v1.SparseTensorProto.values:type_name -> ssdc.onnx.v1.TensorProto
 	9,  // 32: ssdc.onnx.v1.SparseTensorProto.indices:type_name -> ssdc.onnx.v1.TensorProto
-	17, // 33: ssdc.onnx.v1.TensorShapeProto.dim:type_name -> ssdc.onnx.v1.TensorShapeProto.Dimension
-	18, // 34: ssdc.onnx.v1.TypeProto.tensor_type:type_name -> ssdc.onnx.v1.TypeProto.Tensor
-	19, // 35: ssdc.onnx.v1.TypeProto.sequence_type:type_name -> ssdc.onnx.v1.TypeProto.Sequence
-	20, // 36: ssdc.onnx.v1.TypeProto.map_type:type_name -> ssdc.onnx.v1.TypeProto.Map
-	23, // 37: ssdc.onnx.v1.TypeProto.opaque_type:type_name -> ssdc.onnx.v1.TypeProto.Opaque
-	22, // 38: ssdc.onnx.v1.TypeProto.sparse_tensor_type:type_name -> ssdc.onnx.v1.TypeProto.SparseTensor
-	21, // 39: ssdc.onnx.v1.TypeProto.optional_type:type_name -> ssdc.onnx.v1.TypeProto.Optional
+	18, // 33: ssdc.onnx.v1.TensorShapeProto.dim:type_name -> ssdc.onnx.v1.TensorShapeProto.Dimension
+	19, // 34: ssdc.onnx.v1.TypeProto.tensor_type:type_name -> ssdc.onnx.v1.TypeProto.Tensor
+	20, // 35: ssdc.onnx.v1.TypeProto.sequence_type:type_name -> ssdc.onnx.v1.TypeProto.Sequence
+	21, // 36: ssdc.onnx.v1.TypeProto.map_type:type_name -> ssdc.onnx.v1.TypeProto.Map
+	24, // 37: ssdc.onnx.v1.TypeProto.opaque_type:type_name -> ssdc.onnx.v1.TypeProto.Opaque
+	23, // 38: ssdc.onnx.v1.TypeProto.sparse_tensor_type:type_name -> ssdc.onnx.v1.TypeProto.SparseTensor
+	22, // 39: ssdc.onnx.v1.TypeProto.optional_type:type_name -> ssdc.onnx.v1.TypeProto.Optional
 	12, // 40: ssdc.onnx.v1.ValueInfoProto.type:type_name -> ssdc.onnx.v1.TypeProto
 	4,  // 41: ssdc.onnx.v1.ValueInfoProto.metadata_props:type_name -> ssdc.onnx.v1.StringStringEntryProto
 	9,  // 42: ssdc.onnx.v1.SequenceProto.tensor_values:type_name -> ssdc.onnx.v1.TensorProto
 	10, // 43: ssdc.onnx.v1.SequenceProto.sparse_tensor_values:type_name -> ssdc.onnx.v1.SparseTensorProto
 	14, // 44: ssdc.onnx.v1.SequenceProto.sequence_values:type_name -> ssdc.onnx.v1.SequenceProto
-	15, // 45: ssdc.onnx.v1.SequenceProto.optional_values:type_name -> ssdc.onnx.v1.OptionalProto
-	9,  // 46: ssdc.onnx.v1.OptionalProto.tensor_value:type_name -> ssdc.onnx.v1.TensorProto
-	10, // 47: ssdc.onnx.v1.OptionalProto.sparse_tensor_value:type_name -> ssdc.onnx.v1.SparseTensorProto
-	14, // 48: ssdc.onnx.v1.OptionalProto.sequence_value:type_name -> ssdc.onnx.v1.SequenceProto
-	15, // 49: ssdc.onnx.v1.OptionalProto.optional_value:type_name -> ssdc.onnx.v1.OptionalProto
-	11, // 50: ssdc.onnx.v1.TypeProto.Tensor.shape:type_name -> ssdc.onnx.v1.TensorShapeProto
-	12, // 51: ssdc.onnx.v1.TypeProto.Sequence.elem_type:type_name -> ssdc.onnx.v1.TypeProto
-	12, // 52: ssdc.onnx.v1.TypeProto.Map.value_type:type_name -> ssdc.onnx.v1.TypeProto
-	12, // 53: ssdc.onnx.v1.TypeProto.Optional.elem_type:type_name -> ssdc.onnx.v1.TypeProto
-	11, // 54: ssdc.onnx.v1.TypeProto.SparseTensor.shape:type_name -> ssdc.onnx.v1.TensorShapeProto
-	55, // [55:55] is the sub-list for method output_type
-	55, // [55:55] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	15, // 45: ssdc.onnx.v1.SequenceProto.map_values:type_name -> ssdc.onnx.v1.MapProto
+	16, // 46: ssdc.onnx.v1.SequenceProto.optional_values:type_name -> ssdc.onnx.v1.OptionalProto
+	14, // 47: ssdc.onnx.v1.MapProto.values:type_name -> ssdc.onnx.v1.SequenceProto
+	9,  // 48: ssdc.onnx.v1.OptionalProto.tensor_value:type_name -> ssdc.onnx.v1.TensorProto
+	10, // 49: ssdc.onnx.v1.OptionalProto.sparse_tensor_value:type_name -> ssdc.onnx.v1.SparseTensorProto
+	14, // 50: ssdc.onnx.v1.OptionalProto.sequence_value:type_name -> ssdc.onnx.v1.SequenceProto
+	16, // 51: ssdc.onnx.v1.OptionalProto.optional_value:type_name -> ssdc.onnx.v1.OptionalProto
+	11, // 52: ssdc.onnx.v1.TypeProto.Tensor.shape:type_name -> ssdc.onnx.v1.TensorShapeProto
+	12, // 53: ssdc.onnx.v1.TypeProto.Sequence.elem_type:type_name -> ssdc.onnx.v1.TypeProto
+	12, // 54: ssdc.onnx.v1.TypeProto.Map.value_type:type_name -> ssdc.onnx.v1.TypeProto
+	12, // 55: ssdc.onnx.v1.TypeProto.Optional.elem_type:type_name -> ssdc.onnx.v1.TypeProto
+	11, // 56: ssdc.onnx.v1.TypeProto.SparseTensor.shape:type_name -> ssdc.onnx.v1.TensorShapeProto
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_ssdc_onnx_v1_proto_init() }
@@ -2319,7 +2416,7 @@ func file_ssdc_onnx_v1_proto_init() {
 		(*TypeProto_SparseTensorType)(nil),
 		(*TypeProto_OptionalType)(nil),
 	}
-	file_ssdc_onnx_v1_proto_msgTypes[15].OneofWrappers = []any{
+	file_ssdc_onnx_v1_proto_msgTypes[16].OneofWrappers = []any{
 		(*TensorShapeProto_Dimension_DimValue)(nil),
 		(*TensorShapeProto_Dimension_DimParam)(nil),
 	}
@@ -2329,7 +2426,7 @@ func file_ssdc_onnx_v1_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ssdc_onnx_v1_proto_rawDesc), len(file_ssdc_onnx_v1_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,1 @@
+2éclair2éclair2	Virginica2éclair2	Virginica2éclair2éclairBoutput_label

@@ -1,0 +1,1 @@
+2	VirginicaBoutput_label

@@ -1,0 +1,1 @@
+BvariableJÿJP?Hö¡;E¸¿Ö²i?f“Œ¾bá(¿M!¿
