@@ -34,6 +34,7 @@ type Args struct {
 	Ldr      int
 	Act      Activation
 	Alpha    float32 // 0 means 1
+	calls    uint    // of Run, see share.go
 }
 
 // Check says what is wrong with the sizes, if anything. Run panics with that

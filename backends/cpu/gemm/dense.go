@@ -25,6 +25,7 @@ func Run(p *pool.Pool, a *Args, ws *Workspace) {
 	if a.M == 0 || a.N == 0 {
 		return
 	}
+	ws.shared(p, ws.workersOf(p, a.M*a.N*a.K), a)
 	j := &ws.dense
 	j.product = product{
 		m: a.M, n: a.N, k: a.K,

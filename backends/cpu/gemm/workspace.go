@@ -41,6 +41,7 @@ type Workspace struct {
 	convert convertJob
 	quant   quantProduct
 	tile    tileProduct
+	share   shareJob
 	slab    []uint64 // converted rows of A, see quant.go
 }
 
@@ -56,7 +57,7 @@ type scratch struct {
 
 // NewWorkspace makes the workspace for a pool of the given number of workers.
 func NewWorkspace(workers int) *Workspace {
-	w := &Workspace{scratch: make([]scratch, workers)}
+	w := &Workspace{scratch: make([]scratch, workers), share: shareJob{seen: make([]int, workers)}}
 	for i := range w.scratch {
 		const na, nb, nr = skinnyM * scratchStride, blockP * blockK * PanelWidth, maxRows * PanelWidth
 		buf := make([]float32, na+nb+nr)
