@@ -44,10 +44,12 @@ class Case:
     """One node; inputs by name, in order, None for an omitted one. shown: what is
     compared, where the peer leaves the operator's text (a class label that is not the top one)."""
 
-    def __init__(self, name, op, domain, inputs, outputs, version=1, opset=21, rtol=None, shown=None, consts=(), **attrs):
+    def __init__(self, name, op, domain, inputs, outputs, version=1, opset=21, rtol=None, shown=None, consts=(), reference=None, ask_with=(), **attrs):
         self.name, self.op, self.domain, self.inputs, self.outputs = name, op, domain, inputs, outputs
         self.version, self.opset, self.attrs, self.rtol = version, opset, attrs, rtol
         self.consts = consts  # inputs that are initialisers
+        self.ask_with = ask_with  # constants that the peer gets as inputs (it quantises activations beside some constants)
+        self.reference = reference  # what computes the outputs of what the peer lacks
         self.shown = shown or [o for o in outputs if o]  # that the model returns
 
     def record(self):
@@ -64,10 +66,17 @@ class Case:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3
+        given = {k: v for k, v in given.items() if k not in self.consts}
+        asked = onnx.ModelProto.FromString(model.SerializeToString())
+        more = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name in self.ask_with}
+        del asked.graph.initializer[:]
+        asked.graph.initializer.extend(t for t in model.graph.initializer if t.name not in more)
+        asked.graph.input.extend(self.declare(k, v) for k, v in more.items())
         try:
-            session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-            given = {k: v for k, v in given.items() if k not in self.consts}
-            got = session.run(None, given)
+            if self.reference:
+                got = self.reference()
+            else:
+                got = ort.InferenceSession(asked.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, given | more)
         except Exception as e:  # the peer lacks it: nothing to record
             print(f"SKIPPED {self.name}: {str(e)[:300]}")
             return

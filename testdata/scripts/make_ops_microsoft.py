@@ -128,6 +128,60 @@ def caches():
     yield gqa("gqa_bias", 2, 4, [5], 6, extra=dict(cos_cache=None, sin_cache=None, position_ids=None, attention_bias=f32(r, 1, 4, 2, 6)))
 
 
+def silu(z):
+    return z / (1 + np.exp(-z))
+
+
+def pack(q, bits):
+    """Elements of bits bits along the last axis, the first in the low ones."""
+    per = 8 // bits
+    q = np.concatenate([q, np.zeros((*q.shape[:-1], -q.shape[-1] % per), q.dtype)], -1)
+    return (q.reshape(*q.shape[:-1], -1, per).astype(np.uint32) << (bits * np.arange(per))).sum(-1).astype(np.uint8)
+
+
+def mixtures():
+    r = rng("mixtures")
+    E, H, F = 4, 32, 16
+    x, router = f32(r, 6, H), f32(r, 6, E)
+    w1, b1, w2, b2, w3, b3 = f32(r, E, F, H), f32(r, E, F), f32(r, E, H, F), f32(r, E, H), f32(r, E, F, H), f32(r, E, F)
+    both, bias = f32(r, E, 2 * F, H), f32(r, E, 2 * F)
+    weights = ["fc1", "fc1_bias", "fc2", "fc2_bias", "fc3", "fc3_bias", "s1", "s2", "z1", "z2"]
+    for act in ["relu", "gelu", "silu", "identity"]:
+        yield Case(f"moe_{act}", "MoE", MS, dict(input=x, router=router, fc1=w1, fc1_bias=b1, fc2=w2, fc2_bias=b2), ["y"], consts=weights, k=2, activation_type=act, normalize_routing_weights=int(act != "relu"), rtol=1e-5)
+    yield Case("moe_inputs", "MoE", MS, dict(input=x.reshape(2, 3, H), router=router, fc1=w1, fc1_bias=None, fc2=w2), ["y"], k=3, activation_type="silu")
+    swiglu = dict(activation_type="swiglu", swiglu_fusion=1, activation_alpha=1.702, activation_beta=1.0, swiglu_limit=1.5)
+    yield Case("moe_swiglu", "MoE", MS, dict(input=x, router=router, fc1=both, fc1_bias=bias, fc2=w2, fc2_bias=b2), ["y"], consts=weights, k=2, normalize_routing_weights=1, **swiglu)
+
+    def gated():  # Mixtral, in float64
+        p = np.exp(np.float64(router))
+        y = np.zeros((6, H))
+        for t in range(6):
+            top = np.argsort(-p[t])[:2]
+            for e in top:
+                h = silu(w1[e] @ np.float64(x[t]) + b1[e]) * (w3[e] @ np.float64(x[t]) + b3[e])
+                y[t] += p[t, e] / p[t, top].sum() * (w2[e] @ h + b2[e])
+        return [y.astype(np.float32)]
+    yield Case("moe_fc3", "MoE", MS, dict(input=x, router=router, fc1=w1, fc1_bias=b1, fc2=w2, fc2_bias=b2, fc3=w3, fc3_bias=b3), ["y"], consts=weights, k=2, activation_type="silu",
+               normalize_routing_weights=1, reference=gated)
+    for bits in [2, 4, 8]:
+        for block in [0, 16]:
+            for zeros in [0, 1]:
+                blocks = lambda K: K // block if block else 1
+                shape = lambda n, K: (E, n, blocks(K)) if block else (E, n)
+                fc = lambda n, K: (pack(r.integers(0, 1 << bits, (E, n, K)), bits), abs(f32(r, *shape(n, K), scale=0.5 / 2**bits)) + np.float32(0.01))
+                zp = lambda n, K: pack(r.integers(0, 1 << bits, shape(n, K)), bits) if zeros else None
+                (q1, s1), (q2, s2) = fc(2 * F, H), fc(H, F)
+                ins = dict(input=x, router=router, fc1=q1, s1=s1, fc1_bias=bias, fc2=q2, s2=s2, fc2_bias=b2, fc3=None, s3=None, b3=None, z1=zp(2 * F, H), z2=zp(H, F))
+                if not zeros:
+                    for k in ["fc3", "s3", "b3", "z1", "z2"]:
+                        del ins[k]
+                yield Case(f"qmoe_{bits}_bits_{'blocks' if block else 'rows'}{'_zeros' if zeros else ''}", "QMoE", MS, ins, ["y"], consts=weights, k=2, expert_weight_bits=bits,
+                           block_size=block or None, normalize_routing_weights=1, weights_prepacked=0, ask_with=weights if bits == 8 and block else (), **swiglu)
+    (q1, s1), (q2, s2) = [(pack(r.integers(0, 16, (E, n, K)), 4), abs(f32(r, E, n, K // 16, scale=0.03)) + np.float32(0.01)) for n, K in [(F, H), (H, F)]]
+    yield Case("qmoe_router_weights", "QMoE", MS, dict(input=x, router=router, fc1=q1, s1=s1, fc1_bias=b1, fc2=q2, s2=s2, fc2_bias=b2, fc3=None, s3=None, b3=None, z1=None, z2=None, z3=None,
+               weights=abs(f32(r, 6, E))), ["y"], consts=weights, k=2, activation_type="silu", block_size=16, normalize_routing_weights=1)
+
+
 def recurrences():
     for rule in ["linear", "gated", "delta", "gated_delta"]:
         for T in [1, 7]:
@@ -202,5 +256,5 @@ def misc():
 
 
 def cases():
-    for family in [norms, activations, products, attention, caches, recurrences, quantization, misc]:
+    for family in [norms, activations, products, attention, caches, mixtures, recurrences, quantization, misc]:
         yield from family()
