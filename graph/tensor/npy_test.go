@@ -162,10 +162,10 @@ func TestNpyErrors(t *testing.T) {
 		}
 	}
 	// Of unknown length: fails at the end of the data, having allocated little.
-	var before, after = memory(), uint64(0)
+	var before, after = allocated(), uint64(0)
 	in := npyBytes("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000,), }", 1, 2, 3)
 	_, err := ReadNpy(struct{ *hidden }{&hidden{bytes.NewReader(in)}})
-	after = memory()
+	after = allocated()
 	if err == nil || after-before > 16<<20 {
 		t.Errorf("error %v after allocating %d bytes", err, after-before)
 	}

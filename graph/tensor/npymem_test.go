@@ -10,7 +10,7 @@ type hidden struct{ r io.Reader }
 
 func (h *hidden) Read(p []byte) (int, error) { return h.r.Read(p) }
 
-func memory() uint64 {
+func allocated() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.TotalAlloc

@@ -8,6 +8,7 @@ package tensor
 
 import (
 	"fmt"
+	"github.com/ssdc-go/ssdc/internal/memory"
 	"math"
 	"unsafe"
 )
@@ -49,14 +50,15 @@ func New(d DType, shape ...int) *Tensor {
 type TooLarge struct{ Bytes int }
 
 func (e *TooLarge) Error() string {
-	return fmt.Sprintf("a tensor of %d bytes is more than the memory of this machine, %d", e.Bytes, machineMemory())
+	most, of := memory.Limit()
+	return fmt.Sprintf("a tensor of %d bytes is more than the memory of %s, %d", e.Bytes, of, most)
 }
 
 // AlignedBytes allocates n zero bytes that start on a 64-byte boundary. It panics
-// when the machine has less: a broken model must not end the process, as
+// when the process can have less: a broken model must not end the process, as
 // running out of memory does.
 func AlignedBytes(n int) []byte {
-	if n > machineMemory() {
+	if most, _ := memory.Limit(); int64(n) > most {
 		panic(&TooLarge{n})
 	}
 	b := make([]byte, n+63)

@@ -1,20 +1,15 @@
-// Package memory knows how much memory the machine has, and gives large pieces of it
-// on large pages. Go ends the process when it cannot get what it asks for; who is
+// Package memory knows how much memory the machine or the container has, and gives large
+// pieces of it on large pages. Go ends the process when it cannot get what it asks for; who is
 // about to ask for a size that a user's lengths decide checks it here first, and can
 // say which lengths.
 package memory
 
 import "fmt"
 
-// Check returns an error when what takes more bytes than the machine has in all.
-// Where the size of the machine is not known, nothing below 1 PiB is refused.
+// Check returns an error when what takes more bytes than the process can have in all.
 func Check(what string, bytes int64) error {
-	limit := total()
-	if limit <= 0 {
-		limit = 1 << 50
-	}
-	if bytes < 0 || bytes > limit {
-		return fmt.Errorf("%s needs %s of memory, this machine has %s", what, size(bytes), size(limit))
+	if most, of := Limit(); bytes < 0 || bytes > most {
+		return fmt.Errorf("%s needs %s of memory, %s has %s", what, size(bytes), of, size(most))
 	}
 	return nil
 }
