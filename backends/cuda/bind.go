@@ -103,7 +103,7 @@ func (e *executable) bind(shapes [][]int) (p *program, err error) {
 			return nil, err
 		}
 	}
-	if err := b.joinBlocks(); err != nil {
+	if err := errors.Join(b.joinBlocks(), b.joinBits()); err != nil {
 		return nil, err
 	}
 	if err := b.outputs(); err != nil {

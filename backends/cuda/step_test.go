@@ -55,3 +55,29 @@ func TestBlocksOff(t *testing.T) {
 		}
 	}
 }
+
+// TestBitsLayout: the same with matrices in fewer bits, a tile of which fits the ring.
+func TestBitsLayout(t *testing.T) {
+	const limit = 227 << 10
+	for _, width := range []int{768, 1024, 1536, 2048, 2560} {
+		for _, rows := range []int{1, 5, 8} {
+			for _, size := range []int{1024, 512 + 64, 512 + 128} {
+				inner, bits := 2*width, 4
+				if size == 1024 {
+					bits = 8
+				}
+				k := bitsShape{rows: rows, width: width, columns: 2*inner + 256 + inner/64, inner: inner, heads: inner / 64, headDim: 64, groups: 1, state: 128, convTaps: 4, convWidth: 4, bits: bits, size: size}
+				for _, multiprocessors := range []int{114, 132, 148} {
+					l, ok := k.layout(multiprocessors, limit)
+					last := multiprocessors
+					switch {
+					case !ok || l.shared > limit || l.slot < l.inPart*size || l.slot < l.outPart*size || l.inPart < min(8, width/64) || l.outPart < min(8, inner/64):
+						t.Errorf("width %d, %d rows, %d multiprocessors, blocks of %d: %+v, ok %v", width, rows, multiprocessors, size, l, ok)
+					case !slices.IsSorted(l.firstIn) || !slices.IsSorted(l.firstOut) || l.firstIn[0] != 0 || l.firstOut[0] != 0 || l.firstIn[last] != ceilDiv(k.columns, 16) || l.firstOut[last] != width/16:
+						t.Errorf("width %d, %d multiprocessors: in %v, out %v", width, multiprocessors, l.firstIn, l.firstOut)
+					}
+				}
+			}
+		}
+	}
+}

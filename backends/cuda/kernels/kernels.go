@@ -29,7 +29,7 @@ var bin embed.FS
 var sources embed.FS
 
 // Units are the translation units: X.cu is bin/<arch>/X.gz.
-var Units = []string{"attention", "conv", "decode", "elementwise", "flash", "matmul", "move", "norm", "quant", "scan", "ssd_entry", "step"}
+var Units = []string{"attention", "conv", "decode", "elementwise", "flash", "matmul", "move", "norm", "quant", "scan", "ssd_entry", "step", "step_bits"}
 
 // Archs are the targets: code for a device of that capability, and PTX.
 var Archs = []string{"sm_80", "sm_90a", "sm_100", "compute_80"}
@@ -37,8 +37,8 @@ var Archs = []string{"sm_80", "sm_90a", "sm_100", "compute_80"}
 // fromPTX names the units of which a target has no machine code, so that all of it stays below 4 MiB; none of their kernels may start
 // before the one in front has ended.
 var fromPTX = map[string][]string{
-	"sm_80":  {"attention", "decode", "flash"},
-	"sm_100": {"attention", "conv", "elementwise", "flash", "move", "norm", "quant", "ssd_entry"},
+	"sm_80":  {"attention", "decode", "flash", "scan", "ssd_entry"},
+	"sm_100": {"attention", "conv", "elementwise", "flash", "matmul", "move", "norm", "quant", "ssd_entry", "step_bits"},
 }
 
 // Made reports whether bin has a unit for a target itself.

@@ -50,6 +50,13 @@ template <class V> inline V from_lane(V v, int lane) {
 template <class V> inline V __shfl_sync(unsigned, V v, int lane) { return from_lane(v, lane); }
 template <class V> inline V __shfl_xor_sync(unsigned, V v, int mask) { return from_lane(v, lane_of() ^ mask); }
 template <class V> inline V __shfl_up_sync(unsigned, V v, int by) { return from_lane(v, lane_of() < by ? lane_of() : lane_of() - by); }
+inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t order) {
+  const uint64_t bytes = (uint64_t)b << 32 | a;
+  uint32_t r = 0;
+  for (int i = 0; i < 4; i++) r |= (uint32_t)(bytes >> (order >> 4 * i & 7) * 8 & 255) << 8 * i;
+  return r;
+}
+inline uint32_t __float_as_uint(float v) { uint32_t r; memcpy(&r, &v, 4); return r; }
 inline float __int_as_float(int v) { float r; memcpy(&r, &v, 4); return r; }
 inline float rsqrtf(float v) { return 1 / std::sqrt(v); }
 inline float __fdividef(float a, float b) { return a / b; }
@@ -181,6 +188,23 @@ template <class T> inline void mma16816(T, float *d, const uint32_t (&a)[4], uin
       sum += left_element<T>(row, k) * (k % 2 ? v.y : v.x);
     }
     d[i] += sum;
+  }
+  warp_sync();
+}
+
+// Signed bytes: a 16 x 32 left operand, four of k in a word; the right operand likewise by columns.
+inline void mma16832(int *d, const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  memcpy(exchange[threadIdx.x], a, 16);
+  memcpy(exchange[threadIdx.x] + 16, &b0, 4);
+  memcpy(exchange[threadIdx.x] + 20, &b1, 4);
+  warp_sync();
+  for (int i = 0; i < 4; i++) {
+    const int row = lane_of() / 4 + i / 2 * 8, col = 2 * (lane_of() % 4) + i % 2;
+    for (int k = 0; k < 32; k++) {
+      const unsigned char *left = exchange[(threadIdx.x & ~31) + row % 8 * 4 + k % 16 / 4] + 4 * (row / 8 + k / 16 * 2) + k % 4;
+      const unsigned char *right = exchange[(threadIdx.x & ~31) + col * 4 + k % 16 / 4] + 16 + 4 * (k / 16) + k % 4;
+      d[i] += (int)(signed char)*left * (int)(signed char)*right;
+    }
   }
   warp_sync();
 }

@@ -24,6 +24,7 @@
 #include "../scan.cu"
 #include "../ssd_entry.cu"
 #include "../step.cu"
+#include "../step_bits.cu"
 
 #include "fibres.h"
 
