@@ -14,6 +14,14 @@ func Check(what string, bytes int64) error {
 	return nil
 }
 
+// Part is an n-th of what the machine has in all, or of 16 GiB where that is not known.
+func Part(n int64) int64 {
+	if t := total(); t > 0 {
+		return t / n
+	}
+	return 16 << 30 / n
+}
+
 // Product multiplies lengths and an element size; -1 when it overflows.
 func Product(elem int, lengths ...int) int64 {
 	n := int64(elem)

@@ -182,15 +182,28 @@ func evalDequantize(c *ops.Call) ([]*tensor.Tensor, error) {
 		d = o
 	}
 	out := tensor.New(d, x.Shape...)
-	for i := range x.Len() {
-		k := at(i)
-		v := x.At(i)
+	run := dequantizeRun(x, scale, c.Node.Attrs)
+	for i := 0; i < x.Len(); i += run {
+		k, z := at(i), 0.0
 		if zero != nil {
-			v -= zero.At(k)
+			z = zero.At(k)
 		}
-		out.SetAt(i, v*scale.At(k))
+		s := scale.At(k)
+		for j := i; j < i+run; j++ {
+			out.SetAt(j, (x.At(j)-z)*s)
+		}
 	}
 	return one(out), nil
+}
+
+// dequantizeRun is how many elements in a row surely share a scale: whole weights pass here.
+func dequantizeRun(x, scale *tensor.Tensor, a graph.Attrs) int {
+	axis, ok := axisOf(a.Int("axis", 1), x.Rank(), x.Rank())
+	block := int(a.Int("block_size", 0))
+	if !ok || axis != x.Rank()-1 || block < 1 || scale.Rank() != x.Rank() || x.Shape[axis]%block != 0 {
+		return 1
+	}
+	return block
 }
 
 // evalDynamicQuantize follows the definition's float32 arithmetic step by step.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
+	"github.com/ssdc-go/ssdc/internal/memory"
 	"github.com/ssdc-go/ssdc/ops"
 	"github.com/ssdc-go/ssdc/ops/ssm"
 	"github.com/ssdc-go/ssdc/passes"
@@ -130,6 +131,26 @@ func unused(n *graph.Node) bool {
 // MaxFold is the largest constant that folding may create out of smaller ones.
 const MaxFold = 1 << 20
 
+// widened is the key of the bytes that constants took when they were dequantised.
+const widened = "canon.widened"
+
+// widens allows weights of few bits to become floats: no kernel multiplies by
+// them as they are, and dequantising them in every run takes a hundred times
+// longer than the product. All of them together may take a quarter of the
+// machine's memory; those beyond it stay as they are, and so do all when no
+// backend is compiled for.
+func (r *rewriter) widens(n *graph.Node, bytes int64) bool {
+	if r.c.Target == "" || !n.Op.Is("", "DequantizeLinear") {
+		return false
+	}
+	spent, _ := r.c.Cache[widened].(int64)
+	if spent+bytes > memory.Part(4) {
+		return false
+	}
+	r.c.Cache[widened] = spent + bytes
+	return true
+}
+
 // fold replaces outputs whose contents are known numbers, and evaluates nodes
 // whose inputs are all constant.
 func (r *rewriter) fold(n *graph.Node) bool {
@@ -164,7 +185,7 @@ func (r *rewriter) fold(n *graph.Node) bool {
 		if !ok || v.Type.DType.IsContainer() {
 			return false
 		}
-		if b := v.Type.DType.Bytes((&tensor.Tensor{Shape: shape}).Len()); b > MaxFold && b > size {
+		if b := v.Type.DType.Bytes((&tensor.Tensor{Shape: shape}).Len()); b > MaxFold && b > size && !r.widens(n, int64(b)) {
 			return false
 		}
 	}
