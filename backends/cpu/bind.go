@@ -296,6 +296,7 @@ func (b *binder) dynamic(n *graph.Node) bool {
 
 // place gives every computed value a root of its own, or makes it a view.
 func (b *binder) place() error {
+	blocks := b.block()
 	for i, n := range b.nodes {
 		if b.dynamic(n) {
 			continue
@@ -314,6 +315,7 @@ func (b *binder) place() error {
 				return fmt.Errorf("%s: output %q would be %s, which is too large", n, v.Name, b.typeOf(v))
 			}
 			m := denseMem(v.Type.DType, shape)
+			m.Blocks = blocks[v]
 			r := &root{kind: inArena, size: m.span(), first: i, last: max(b.alive[v], i)}
 			r.add(m)
 			b.p.arena = append(b.p.arena, r)

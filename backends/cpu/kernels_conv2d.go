@@ -13,8 +13,13 @@ import (
 
 // Convolutions over one or two spatial axes (package conv2d).
 
-// layoutFilters is a convolution's weight as a matrix with padded rows.
-const layoutFilters = "filters.f32"
+const (
+	// layoutFilters is a convolution's weight as a matrix with padded rows.
+	layoutFilters = "filters.f32"
+	// layoutBlocks is that in panels of 32 output channels, a row per tap, for images
+	// in blocks of 16 channels.
+	layoutBlocks = "blocks16.f32"
+)
 
 func conv2dKernels() []*Kernel {
 	plain := func(n *graph.Node, t backends.Target) error { return acceptConv(n, t, 3) }
@@ -25,11 +30,77 @@ func conv2dKernels() []*Kernel {
 		return acceptConv(n, t, 4)
 	}
 	contrib := graph.OpID{Domain: "com.microsoft", Name: "FusedConv", Since: 1}
-	return []*Kernel{
-		{Op: onnxOp("Conv", 1), Name: "filters", Accepts: plain, Pack: packFilters, Lower: lowerConv},
-		// The residual is read last: its memory is not the result's.
-		{Op: contrib, Name: "filters", Accepts: fused, Pack: packFilters, Lower: lowerConv},
+	blocks := func(f func(*graph.Node, backends.Target) error) func(*graph.Node, backends.Target) error {
+		return func(n *graph.Node, t backends.Target) error {
+			if err := f(n, t); err != nil {
+				return err
+			}
+			return acceptBlocks(n)
+		}
 	}
+	// The residual is read last: its memory is not the result's.
+	return []*Kernel{
+		{Op: onnxOp("Conv", 1), Name: "blocks", Accepts: blocks(plain), Pack: packBlocks, Blocks: blocksOfConv, Lower: lowerConvBlocks},
+		{Op: onnxOp("Conv", 1), Name: "filters", Accepts: plain, Pack: packFilters, Blocks: blocksOfDepthwise, Lower: lowerConv},
+		{Op: contrib, Name: "blocks", Accepts: blocks(fused), Pack: packBlocks, Blocks: blocksOfConv, Lower: lowerConvBlocks},
+		{Op: contrib, Name: "filters", Accepts: fused, Pack: packFilters, Blocks: blocksOfDepthwise, Lower: lowerConv},
+	}
+}
+
+// acceptBlocks: images with enough channels, and a constant weight.
+func acceptBlocks(n *graph.Node) error {
+	w := n.In[1].Const
+	if w == nil || len(w.Shape) != 4 || w.Len() == 0 {
+		return fmt.Errorf("the weight is not a constant with two spatial axes")
+	}
+	if n.Attrs.Int("group", 1) != 1 {
+		return fmt.Errorf("%d groups", n.Attrs.Int("group", 1))
+	}
+	if w.Shape[0]%conv2d.Block != 0 && w.Shape[0] < 2*conv2d.PanelWidth {
+		return fmt.Errorf("%d output channels", w.Shape[0])
+	}
+	return nil
+}
+
+func blocksOfConv(b *Bind, n *graph.Node) (Blocking, bool) {
+	bl := Blocking{Out: true, In: []int{0}}
+	if n.Input(3) != nil {
+		bl.Tied = []int{3}
+	}
+	return bl, true
+}
+
+// blocksOfDepthwise: the input, the result and the residual of a depthwise convolution
+// are all in blocks, or none.
+func blocksOfDepthwise(b *Bind, n *graph.Node) (Blocking, bool) {
+	w := n.In[1].Const
+	if w == nil || len(w.Shape) != 4 || w.Shape[1] != 1 || int64(w.Shape[0]) != n.Attrs.Int("group", 1) || w.Len() == 0 {
+		return Blocking{}, false
+	}
+	bl := Blocking{Tied: []int{0}}
+	if n.Input(3) != nil {
+		bl.Tied = append(bl.Tied, 3)
+	}
+	return bl, true
+}
+
+func packBlocks(n *graph.Node, _ backends.Target) []Packing {
+	w := n.In[1].Const
+	rows, channels, positions := w.Shape[0], w.Shape[1], w.Shape[2]*w.Shape[3]
+	size := conv2d.PackedBlocksSize(rows, channels*positions)
+	return []Packing{{
+		In: 1, Layout: layoutBlocks, DType: tensor.Float32, Shape: []int{size},
+		Pack: func(src *tensor.Tensor) (*tensor.Tensor, error) {
+			dst := tensor.New(tensor.Float32, size)
+			conv2d.PackBlocks(tensor.Of[float32](dst), tensor.Of[float32](src), rows, channels, positions)
+			return dst, nil
+		},
+		Unpack: func(packed *tensor.Tensor, shape []int) (*tensor.Tensor, error) {
+			dst := tensor.New(tensor.Float32, shape...)
+			conv2d.UnpackBlocks(tensor.Of[float32](dst), tensor.Of[float32](packed), rows, channels, positions)
+			return dst, nil
+		},
+	}}
 }
 
 // isDepthwise reports that every group has a single input channel.
@@ -113,7 +184,14 @@ func windowOf(n *graph.Node, x, y, kernel []int) (s conv2d.Shape, err error) {
 	return s, s.Check()
 }
 
-func lowerConv(b *Bind, n *graph.Node) (Step, error) {
+// convolution is a convolution bound to shapes.
+type convolution struct {
+	conv2d.Shape
+	args conv2d.Args
+	set  func() // fills in the operands, all but the weight
+}
+
+func convOf(b *Bind, n *graph.Node) (*convolution, error) {
 	y, x, w, bias, residual := b.Out(0), b.In(0), b.In(1), b.In(2), b.In(3)
 	if len(x.Shape) != len(w.Shape) || y.Len() == 0 {
 		return nil, ErrFallback
@@ -133,15 +211,15 @@ func lowerConv(b *Bind, n *graph.Node) (Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := conv2d.Args{Act: act}
+	c := &convolution{Shape: s, args: conv2d.Args{Act: act}}
+	args := &c.args
 	switch name {
 	case "Relu":
 		args.Act, args.Clamp, args.Hi = nil, true, float32(math.Inf(1))
 	case "Clip":
 		args.Act, args.Clamp, args.Lo, args.Hi = nil, true, paramOf(params, 0, -maxFloat32), paramOf(params, 1, maxFloat32)
 	}
-	p := b.Pool()
-	set := func() {
+	c.set = func() {
 		args.X, args.Y = x.F32, y.F32
 		if bias != nil {
 			args.Bias = bias.F32
@@ -150,34 +228,67 @@ func lowerConv(b *Bind, n *graph.Node) (Step, error) {
 			args.Residual = residual.F32
 		}
 	}
+	return c, nil
+}
+
+func convWorkspace(b *Bind) *conv2d.Workspace {
+	return b.SessionWorkspace("conv2d", func(workers int) any { return conv2d.NewWorkspace(workers) }).(*conv2d.Workspace)
+}
+
+func lowerConvBlocks(b *Bind, n *graph.Node) (Step, error) {
+	v, err := convOf(b, n)
+	if err != nil {
+		return nil, err
+	}
+	p := b.Pool()
+	c, err := conv2d.NewBlocks(v.Shape, b.In(0).Blocks, b.Out(0).Blocks, p.Workers(), convWorkspace(b))
+	if err != nil {
+		return nil, err
+	}
+	v.args.W = tensor.Of[float32](b.Packed(1))
+	return func() error { v.set(); c.Run(p, v.args); return nil }, nil
+}
+
+func lowerConv(b *Bind, n *graph.Node) (Step, error) {
+	v, err := convOf(b, n)
+	if err != nil {
+		return nil, err
+	}
+	w, s, p := b.In(1), v.Shape, b.Pool()
 	if s.Cin == 1 && s.Groups > 1 {
+		if b.In(0).Blocks {
+			d, err := conv2d.NewBlockDepthwise(s, w.F32, p.Workers())
+			if err != nil {
+				return nil, err
+			}
+			return func() error { v.set(); d.Run(p, v.args); return nil }, nil
+		}
 		d, err := conv2d.NewDepthwise(s, p.Workers())
 		if err != nil {
 			return nil, err
 		}
 		return func() error {
-			set()
-			args.W = w.F32
-			d.Run(p, args)
+			v.set()
+			v.args.W = w.F32
+			d.Run(p, v.args)
 			return nil
 		}, nil
 	}
-	ws := b.SessionWorkspace("conv2d", func(workers int) any { return conv2d.NewWorkspace(workers) }).(*conv2d.Workspace)
-	c, err := conv2d.New(s, p.Workers(), ws)
+	c, err := conv2d.New(s, p.Workers(), convWorkspace(b))
 	if err != nil {
 		return nil, err
 	}
 	if packed := b.Packed(1); packed != nil {
-		args.W = tensor.Of[float32](packed)
-		return func() error { set(); c.Run(p, args); return nil }, nil
+		v.args.W = tensor.Of[float32](packed)
+		return func() error { v.set(); c.Run(p, v.args); return nil }, nil
 	}
 	rows := s.Groups * s.Cout
 	filters := b.Scratch(tensor.Float32, conv2d.PackedSize(rows, s.K()))
 	return func() error {
-		set()
-		args.W = filters.F32
-		conv2d.Pack(args.W, w.F32, rows, s.K())
-		c.Run(p, args)
+		v.set()
+		v.args.W = filters.F32
+		conv2d.Pack(v.args.W, w.F32, rows, s.K())
+		c.Run(p, v.args)
 		return nil
 	}, nil
 }

@@ -28,11 +28,13 @@ func moveKernels() []*Kernel {
 	row := func(name string, since int, rows func(*graph.Node, int) int, lower func(b *Bind, n *graph.Node) (Step, error)) *Kernel {
 		return &Kernel{Op: onnxOp(name, since), Name: "copy", Accepts: movable, Rows: rows, Lower: lower}
 	}
+	concat := row("Concat", 4, lastAxisRows, lowerConcat)
+	concat.Blocks = blocksOfConcat
 	ks := []*Kernel{
 		row("Transpose", 1, anyRows(0), lowerTranspose),
 		row("Slice", 1, nil, lowerSlice),
 		row("Split", 1, nil, lowerSplit),
-		row("Concat", 4, lastAxisRows, lowerConcat),
+		concat,
 		row("Expand", 8, anyRows(0), lowerExpand),
 		row("Pad", 2, anyRows(0), lowerPad),
 		row("ConstantOfShape", 9, nil, func(b *Bind, n *graph.Node) (Step, error) {
@@ -226,6 +228,19 @@ func lowerSplit(b *Bind, n *graph.Node) (Step, error) {
 		steps = append(steps, s)
 	}
 	return sequence(steps), nil
+}
+
+// blocksOfConcat: a block of channels is copied as it is.
+func blocksOfConcat(b *Bind, n *graph.Node) (Blocking, bool) {
+	axis, ok := axisOf(n.Attrs.Int("axis", 0), n.Out[0].Type.Rank())
+	if !ok || axis != 1 {
+		return Blocking{}, false
+	}
+	bl := Blocking{}
+	for i := range n.In {
+		bl.Tied = append(bl.Tied, i)
+	}
+	return bl, true
 }
 
 func lowerConcat(b *Bind, n *graph.Node) (Step, error) {

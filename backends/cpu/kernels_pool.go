@@ -35,10 +35,16 @@ func poolKernels() []*Kernel {
 	global := func(name string, f func(x []float32) float32) *Kernel {
 		return &Kernel{
 			Op: onnxOp(name, 1), Name: "rows", Accepts: floats(),
+			Blocks: func(b *Bind, n *graph.Node) (Blocking, bool) {
+				return Blocking{In: []int{0}}, name == "GlobalAveragePool"
+			},
 			Lower: func(b *Bind, n *graph.Node) (Step, error) {
 				y, x := b.Out(0), b.In(0)
 				if len(x.Shape) < 3 || x.Len() == 0 {
 					return nil, ErrFallback
+				}
+				if x.Blocks {
+					return meanOfBlocks(b, y, x), nil
 				}
 				w := x.Len() / y.Len()
 				return b.Split(y.Len(), max(1, lightGrain/w), func(lo, hi int) {
@@ -50,12 +56,16 @@ func poolKernels() []*Kernel {
 		}
 	}
 	return []*Kernel{
-		{Op: onnxOp("MaxPool", 1), Name: "planes", Accepts: accept, Lower: lowerPool},
+		{Op: onnxOp("MaxPool", 1), Name: "planes", Accepts: accept, Blocks: blocksOfMaxPool, Lower: lowerPool},
 		{Op: onnxOp("AveragePool", 1), Name: "planes", Accepts: accept, Lower: lowerPool},
 		global("GlobalAveragePool", func(x []float32) float32 { return float32(vec.Sum64(x) / float64(len(x))) }),
 		global("GlobalMaxPool", vec.MaxOf),
 		{Op: onnxOp("ConvTranspose", 1), Name: "terms", Accepts: func(n *graph.Node, t backends.Target) error { return acceptConv(n, t, 3) }, Lower: lowerConvTranspose},
 	}
+}
+
+func blocksOfMaxPool(b *Bind, n *graph.Node) (Blocking, bool) {
+	return Blocking{Tied: []int{0}}, len(n.Attrs.Ints("kernel_shape")) == 2
 }
 
 func lowerPool(b *Bind, n *graph.Node) (Step, error) {
@@ -70,6 +80,13 @@ func lowerPool(b *Bind, n *graph.Node) (Step, error) {
 	}
 	s.Groups, s.Cin, s.Cout = s.Cin, 1, 1
 	p := b.Pool()
+	if x.Blocks {
+		c, err := conv2d.NewBlockMaxPool(s, p.Workers())
+		if err != nil {
+			return nil, err
+		}
+		return func() error { c.Run(p, conv2d.Args{X: x.F32, Y: y.F32}); return nil }, nil
+	}
 	var c *conv2d.Pooling
 	if n.Op.Name == "MaxPool" {
 		c, err = conv2d.NewMaxPool(s, p.Workers())

@@ -3,8 +3,10 @@ package cpu
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/cpu/conv2d"
 	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -41,7 +43,11 @@ func reduceKernels() []*Kernel {
 		out = append(out, &Kernel{
 			Op: onnxOp(r.name, 1), Name: "vec", Rows: anyRows(0),
 			Accepts: func(n *graph.Node, t backends.Target) error { return floats(0)(n, t) },
-			Lower:   func(b *Bind, n *graph.Node) (Step, error) { return r.lower(b, n) },
+			Blocks: func(b *Bind, n *graph.Node) (Blocking, bool) {
+				mark := reducedAxes(b, n, 4) // only images come in blocks
+				return Blocking{In: []int{0}}, r.name == "ReduceMean" && slices.Equal(mark, []bool{false, false, true, true})
+			},
+			Lower: func(b *Bind, n *graph.Node) (Step, error) { return r.lower(b, n) },
 		})
 	}
 	return out
@@ -78,6 +84,9 @@ func (r reduction) lower(b *Bind, n *graph.Node) (Step, error) {
 	mark := reducedAxes(b, n, len(src.Shape))
 	if mark == nil || src.Len() == 0 {
 		return nil, ErrFallback
+	}
+	if src.Blocks {
+		return meanOfBlocks(b, dst, src), nil
 	}
 	// [outer, folded, inner]: the folded axes must be neighbours, apart from
 	// axes of length 1.
@@ -130,6 +139,24 @@ func (r reduction) lower(b *Bind, n *graph.Node) (Step, error) {
 			}
 		}
 	}), nil
+}
+
+// meanOfBlocks is the mean over the pixels of each channel of an image in blocks.
+func meanOfBlocks(b *Bind, dst, src *Mem) Step {
+	pixels := src.Dim(2) * src.Dim(3)
+	return b.Split(dst.Len()/conv2d.Block, max(1, lightGrain/(pixels*conv2d.Block)), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			var sums [conv2d.Block]float64
+			for p := range pixels {
+				for j, v := range (*[conv2d.Block]float32)(src.F32[(i*pixels+p)*conv2d.Block:]) {
+					sums[j] += float64(v)
+				}
+			}
+			for j, v := range sums {
+				dst.F32[i*conv2d.Block+j] = float32(v / float64(pixels))
+			}
+		}
+	})
 }
 
 // rowsOf gives the distance of rows when m is seen as rows x cols.

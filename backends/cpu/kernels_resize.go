@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/cpu/conv2d"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
 )
@@ -14,7 +15,7 @@ import (
 // their definition.
 func resizeKernels() []*Kernel {
 	row := func(since, until int) *Kernel {
-		return &Kernel{Op: onnxOp("Resize", since), Until: until, Name: "repeat", Accepts: acceptResize, Lower: lowerResize}
+		return &Kernel{Op: onnxOp("Resize", since), Until: until, Name: "repeat", Accepts: acceptResize, Blocks: blocksOfResize, Lower: lowerResize}
 	}
 	return []*Kernel{row(10, 10), row(11, 0)}
 }
@@ -41,17 +42,18 @@ func acceptResize(n *graph.Node, _ backends.Target) error {
 	return nil
 }
 
-func lowerResize(b *Bind, n *graph.Node) (Step, error) {
-	y, x := b.Out(0), b.In(0)
-	r := len(x.Shape)
-	if x.Len() == 0 || y.Len() == 0 || len(y.Shape) != r {
-		return nil, ErrFallback
+// repeats is how often a Resize from shape x to y repeats rows and columns; it is not ok
+// where it does something else.
+func repeats(b *Bind, n *graph.Node, x, y []int) (fy, fx int, ok bool) {
+	r := len(x)
+	if product(x) == 0 || product(y) == 0 || len(y) != r {
+		return 0, 0, false
 	}
 	factor := make([]int, r)
-	for i, d := range x.Shape {
-		factor[i] = y.Shape[i] / d
-		if factor[i]*d != y.Shape[i] || i < r-2 && factor[i] != 1 {
-			return nil, ErrFallback
+	for i, d := range x {
+		factor[i] = y[i] / d
+		if factor[i]*d != y[i] || i < r-2 && factor[i] != 1 {
+			return 0, 0, false
 		}
 	}
 	// A scale of 2.1 gives some lengths twice over, too, but other positions.
@@ -65,15 +67,37 @@ func lowerResize(b *Bind, n *graph.Node) (Step, error) {
 	if !sized {
 		s := b.Const(scales)
 		if s == nil || s.Len() != r {
-			return nil, ErrFallback
+			return 0, 0, false
 		}
 		for i, f := range factor {
 			if s.At(i) != float64(f) {
-				return nil, ErrFallback
+				return 0, 0, false
 			}
 		}
 	}
-	w, fy, fx := x.Shape[r-1], factor[r-2], factor[r-1]
+	return factor[r-2], factor[r-1], true
+}
+
+func blocksOfResize(b *Bind, n *graph.Node) (Blocking, bool) {
+	x, okX := b.b.typeOf(n.In[0]).Static()
+	y, okY := b.b.typeOf(n.Out[0]).Static()
+	if !okX || !okY || len(x) != 4 {
+		return Blocking{}, false
+	}
+	_, _, ok := repeats(b, n, x, y)
+	return Blocking{Tied: []int{0}}, ok
+}
+
+func lowerResize(b *Bind, n *graph.Node) (Step, error) {
+	y, x := b.Out(0), b.In(0)
+	fy, fx, ok := repeats(b, n, x.Shape, y.Shape)
+	if !ok {
+		return nil, ErrFallback
+	}
+	w := x.Dim(-1)
+	if x.Blocks {
+		return repeatBlocks(b, y, x, fy, fx), nil
+	}
 	return b.Split(x.Len()/w, max(1, lightGrain/(w*fy*fx)), func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			src, dst := x.F32[i*w:(i+1)*w], y.F32[i*fy*w*fx:(i+1)*fy*w*fx]
@@ -99,4 +123,25 @@ func lowerResize(b *Bind, n *graph.Node) (Step, error) {
 			}
 		}
 	}), nil
+}
+
+// repeatBlocks is the same for an image in blocks of channels.
+func repeatBlocks(b *Bind, y, x *Mem, fy, fx int) Step {
+	const block = conv2d.Block
+	w := x.Dim(3)
+	line := w * fx * block
+	return b.Split(x.Len()/(w*block), max(1, lightGrain/(line*fy)), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			src, dst := x.F32[i*w*block:(i+1)*w*block], y.F32[i*fy*line:(i+1)*fy*line]
+			for j := range w {
+				v := (*[block]float32)(src[j*block:])
+				for k := range fx {
+					*(*[block]float32)(dst[(j*fx+k)*block:]) = *v
+				}
+			}
+			for k := 1; k < fy; k++ {
+				copy(dst[k*line:], dst[:line])
+			}
+		}
+	})
 }

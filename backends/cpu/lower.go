@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu/pool"
@@ -153,6 +154,11 @@ func (b *binder) lower() error {
 			}
 			if !errors.Is(err, ErrFallback) {
 				return fmt.Errorf("%s: %w", n, err)
+			}
+		}
+		for _, v := range append(slices.Clone(n.In), n.Out...) {
+			if v != nil && b.mem[v] != nil && b.mem[v].Blocks {
+				return fmt.Errorf("%s: %q is in blocks of channels, which the definition cannot read: the kernel that allowed it declines now", n, v.Name)
 			}
 		}
 		b.p.steps = append(b.p.steps, step{b.evalStep(n), n, "", b.cost(b.nodes[i : i+1])})

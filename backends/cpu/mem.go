@@ -16,6 +16,8 @@ type Mem struct {
 	DType              tensor.DType
 	Shape              []int
 	Rows, Cols, Stride int
+	// Blocks: an image whose elements lie as [N, C/16, H, W, 16] (blocks.go).
+	Blocks bool
 	// Raw covers (Rows-1)*Stride+Cols elements.
 	Raw []byte
 	// F32 is the same memory, when DType is Float32.

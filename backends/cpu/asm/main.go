@@ -26,6 +26,7 @@ var generators = map[string]func(){
 	"conv/rows":       convKernels,
 	"conv2d/taps":     conv2dKernels,
 	"conv2d/bytes":    conv2dBytes,
+	"conv2d/blocks":   conv2dChannelBlocks,
 	"conv/step":       convSteps,
 	"norm/dispatch":   normDispatch,
 	"norm/rows":       normKernels,

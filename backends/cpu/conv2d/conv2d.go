@@ -126,18 +126,32 @@ type scratch struct {
 	packB []float32 // maxPanels panels of BlockK taps
 	rim   []float32 // one block of C, for the last panel
 	bias  []float32 // one block of C that holds the bias of each row
+	turn  []float32 // what of Blocks is to be transposed
 }
 
 // NewWorkspace makes a workspace for that many workers.
 func NewWorkspace(workers int) *Workspace { return &Workspace{worker: make([]scratch, workers)} }
 
+func (w *Workspace) reservePlanes(n int) {
+	if len(w.planes) < n {
+		w.planes = make([]float32, n)
+	}
+}
+
+func (w *Workspace) reserveBlocks(planes int, turn bool) {
+	w.reservePlanes(planes)
+	for i := range w.worker {
+		if s := &w.worker[i]; turn && s.turn == nil {
+			s.turn = make([]float32, turnTiles*maxTile*panelWidth)
+		}
+	}
+}
+
 func (w *Workspace) reserve(planes, shared int) {
 	if len(w.shared) < shared {
 		w.shared = make([]float32, shared)
 	}
-	if len(w.planes) < planes {
-		w.planes = make([]float32, planes)
-	}
+	w.reservePlanes(planes)
 	for i := range w.worker {
 		if s := &w.worker[i]; s.packB == nil {
 			s.packB = make([]float32, maxPanels*gemm.BlockK*panelWidth)
