@@ -61,6 +61,15 @@ type Weights interface {
 	Weight(name, layout string) (*tensor.Tensor, error)
 }
 
+// TableWeights are Weights of which pieces can be read from where they are kept. A system
+// that maps files in large pages has all of a table in memory when few rows were read.
+type TableWeights interface {
+	Weights
+	// Reader gives the bytes of a constant in row-major layout, or nil. It is valid as
+	// long as the Weights are.
+	Reader(name string) io.ReaderAt
+}
+
 // Executable is an opened plan: read-only weights and threads, shared by any
 // number of sessions.
 type Executable interface {

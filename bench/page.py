@@ -152,8 +152,8 @@ def memory(p):
         rows.append([name] + [mib(m[k]) for k in ("weights", "state", "in_out", "values", "arena")] + [mib(bar), mib(m["peak"]), ratio(m["peak"], bar)])
     return ("\n## Memory\n\nMiB of a process that runs a prompt once in float32 (`ssdc run --json`). Activations are the most that values between the steps need at the same time, "
             "the arena is what they get; inputs and outputs include a transformer's cache. The limit is weights, state, inputs, outputs and 1.3 times the activations; the peak is that of the whole process, "
-            f"program and run-time system included, which take {mib(p['data']['program'])} MiB when they do nothing. Weights are mapped from the file; how much of an embedding counts, of which few rows are read, "
-            "depends on the size of the pages in which the system keeps the file.\n\n" +
+            f"program and run-time system included, which take {mib(p['data']['program'])} MiB when they do nothing. Weights are mapped from the file, but for an embedding of which "
+            "only rows are wanted: these are read, and the rest of it is not in memory.\n\n" +
             table(["", "weights", "state", "inputs, outputs", "activations", "arena", "limit", "peak", "of the limit"], rows) + note(p | {"rounds": 1}))
 
 

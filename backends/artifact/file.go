@@ -31,6 +31,8 @@ type File struct {
 
 	path   string
 	data   []byte
+	file   *os.File // that data maps, from base on; or nil
+	base   int64
 	unmap  func() error
 	places map[weightKey]int // in Weights
 }
@@ -61,7 +63,7 @@ func Is(path string) bool {
 // OpenAt opens an artifact that is part of a file, as at the end of a
 // standalone program. offset must be a multiple of the page size.
 func OpenAt(path string, offset, size int64) (*File, error) {
-	data, unmap, err := mapFile(path, offset, size)
+	data, file, unmap, err := mapFile(path, offset, size)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -70,7 +72,7 @@ func OpenAt(path string, offset, size int64) (*File, error) {
 		_ = unmap() // the file is unusable anyway
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	f.path, f.unmap = path, unmap
+	f.path, f.file, f.base, f.unmap = path, file, offset, unmap
 	return f, nil
 }
 
@@ -300,6 +302,17 @@ type targetWeights struct {
 // Weight implements backends.Weights.
 func (w targetWeights) Weight(name, layout string) (*tensor.Tensor, error) {
 	return w.f.weight(w.target, name, layout)
+}
+
+// Reader implements backends.TableWeights.
+func (w targetWeights) Reader(name string) io.ReaderAt {
+	i, ok := w.f.places[weightKey{w.target, name, ""}]
+	if !ok || w.f.file == nil {
+		return nil
+	}
+	s, _ := w.f.section(SecWeights, "")
+	e := w.f.Weights[i]
+	return io.NewSectionReader(w.f.file, w.f.base+int64(s.Offset+e.Offset), int64(e.Size))
 }
 
 func (f *File) weight(target, name, layout string) (*tensor.Tensor, error) {

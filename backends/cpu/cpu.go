@@ -20,6 +20,7 @@ package cpu
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 
 	"github.com/ssdc-go/ssdc/backends"
@@ -222,7 +223,7 @@ func (b *Backend) Open(p *backends.Plan, w backends.Weights) (backends.Executabl
 		w = p.Own()
 	}
 	e := &executable{
-		plan: p, ops: b.ops,
+		plan: p, ops: b.ops, tables: openTables(p.Graph, w),
 		kernels: map[*graph.Node]*Kernel{}, packed: map[packKey]*tensor.Tensor{}, captures: captures(p.Graph),
 	}
 	for i, n := range p.Graph.Nodes {
@@ -319,6 +320,7 @@ type executable struct {
 	ops     *ops.Table
 	kernels map[*graph.Node]*Kernel
 	packed  map[packKey]*tensor.Tensor
+	tables  map[*graph.Value]io.ReaderAt
 	pool    *pool.Pool
 	// captures lists what the bodies of a node use of the graph around it.
 	captures map[*graph.Node][]*graph.Value

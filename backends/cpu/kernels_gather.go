@@ -30,6 +30,9 @@ func gatherKernels() []*Kernel {
 			if dst.span() != outer*count*width {
 				return nil, fmt.Errorf("gathering %d of %v along axis %d does not give %v", count, src.Shape, axis, dst.Shape)
 			}
+			if table := b.b.e.tables[n.In[0]]; table != nil {
+				return checked(n, idx, length, readRows(b, dst, idx, table, length, width)), nil
+			}
 			copies := b.Split(outer*count, max(1, lightGrain*4/max(width, 1)), func(lo, hi int) {
 				for k := lo; k < hi; k++ {
 					i := wrap(indexAt(idx, k%count), length)
