@@ -27,7 +27,7 @@ const Domain = "com.microsoft"
 
 // Rows lists the operators of this package.
 func Rows() []*ops.Op {
-	return slices.Concat(normRows(), activationRows(), matmulRows(), attentionRows(), cacheRows(), recurrentRows(), quantRows(), qlinearRows(), moeRows(), miscRows(), []*ops.Op{gatedRMSNorm})
+	return slices.Concat(normRows(), activationRows(), matmulRows(), attentionRows(), cacheRows(), recurrentRows(), quantRows(), qlinearRows(), moeRows(), weightRows(), visionRows(), deltaNetRows(), directRows(), miscRows(), []*ops.Op{gatedRMSNorm})
 }
 
 // Register adds the operators to t.

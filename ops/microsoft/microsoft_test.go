@@ -224,6 +224,19 @@ func node(t *testing.T, tab *ops.Table, op graph.OpID, a graph.Attrs, nOut int, 
 	return g, ops.InferNode(tab, n)
 }
 
+// admits: t is the type of w, but for lengths that only running tells.
+func admits(t graph.Type, w *tensor.Tensor) bool {
+	if t.DType != w.DType || t.Ranked() && t.Rank() != w.Rank() {
+		return false
+	}
+	for a, d := range t.Shape {
+		if n, known := d.Const(); known && n != int64(w.Shape[a]) {
+			return false
+		}
+	}
+	return true
+}
+
 // TestCases holds every row's cases to the results written beside them.
 func TestCases(t *testing.T) {
 	tab := table()
@@ -241,10 +254,13 @@ func TestCases(t *testing.T) {
 				t.Fatalf("%s %s: %v", r.ID, c.Name, err)
 			}
 			for i, w := range c.Want {
-				if got[i].TypeString() != w.TypeString() || g.Outputs[i].Type.String() != graph.TypeOf(w).String() {
+				if got[i].TypeString() != w.TypeString() || !admits(g.Outputs[i].Type, w) {
 					t.Fatalf("%s %s: output %d is %s, inferred %s, want %s", r.ID, c.Name, i, got[i].TypeString(), g.Outputs[i].Type, w.TypeString())
 				}
-				for j := range w.Len() {
+				if !slices.Equal(got[i].Strings, w.Strings) {
+					t.Errorf("%s %s: output %d: %q, want %q", r.ID, c.Name, i, got[i].Strings, w.Strings)
+				}
+				for j := range len(w.Data) / max(w.DType.Size(), 1) {
 					if math.Abs(got[i].At(j)-w.At(j)) > 1e-5 {
 						t.Errorf("%s %s: output %d: %v, want %v", r.ID, c.Name, i, got[i].AsFloats(), w.AsFloats())
 						break

@@ -137,6 +137,9 @@ func (s sampler) inside(a int, x float64) float64 {
 	}
 	switch s.padding {
 	case "border":
+		if s.mode == "cubic" { // PyTorch and ONNX Runtime hold the four pixels at the border, not the position
+			return clamp(x, -4, float64(s.dims[a]+3))
+		}
 		return clamp(x, 0, float64(s.dims[a]-1))
 	case "reflection":
 		return reflect(x, lo, hi)

@@ -106,6 +106,14 @@ class Case:
         return helper.make_value_info(name, helper.make_map_type_proto(key, helper.make_tensor_type_proto(TensorProto.FLOAT, [])))
 
 
+def ask(op, inputs, outputs, opset=21, **attrs):
+    """What the peer computes for another operator, of ONNX's own domain."""
+    node = helper.make_node(op, list(inputs), outputs, **attrs)
+    ins = [Case.declare(k, v) for k, v in inputs.items()]
+    model = helper.make_model(helper.make_graph([node], op, ins, [onnx.ValueInfoProto(name=o) for o in outputs]), opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, inputs)
+
+
 def rng(name):
     return np.random.default_rng(zlib.crc32(name.encode()))
 

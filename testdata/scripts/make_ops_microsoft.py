@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from make_ops import Case, rng
+from make_ops import Case, ask, rng
 
 MS = "com.microsoft"
 
@@ -182,6 +182,84 @@ def mixtures():
                weights=abs(f32(r, 6, E))), ["y"], consts=weights, k=2, activation_type="silu", block_size=16, normalize_routing_weights=1)
 
 
+def bnb4(r, K, N, block):
+    return dict(B=u8(r, (N * K + 1) // 2), absmax=abs(f32(r, -(-N * K // block))))
+
+
+def few_bits():
+    r = rng("few bits")
+    for kind in [0, 1]:
+        yield Case(f"matmul_bnb4_{kind}", "MatMulBnb4", MS, dict(A=f32(r, 2, 3, 48), **bnb4(r, 48, 5, 16)), ["y"], consts=["B", "absmax"], K=48, N=5, block_size=16, quant_type=kind)
+    yield Case("matmul_integer16", "MatMulInteger16", MS, dict(A=r.integers(-2000, 2000, (3, 4)).astype(np.int16), B=r.integers(-2000, 2000, (4, 2)).astype(np.int16)), ["y"])
+    for t, dtype in [("uint8", np.uint8), ("int8", np.int8)]:
+        (a, sa, za), (b, sb, zb) = quantized(r, 3, 4, dtype=dtype), quantized(r, 1, 4, dtype=dtype)
+        yield Case(f"qlinear_where_{t}", "QLinearWhere", MS, dict(c=r.integers(0, 2, (3, 4)).astype(bool), A=a, sa=sa, za=za, B=b, sb=np.float32(0.035), zb=zb, sz=np.float32(0.03), zz=za), ["y"],
+                   consts=["sa", "za", "sb", "zb", "sz", "zz"])
+    ids, seg = r.integers(0, 10, (2, 4)).astype(np.int32), r.integers(0, 2, (2, 4)).astype(np.int32)
+    one = lambda v: np.array(v, np.float32)
+    zero = lambda v: np.array(v, np.uint8)
+    yield Case("qembed_layer_norm", "QEmbedLayerNormalization", MS, dict(ids=ids, seg=seg, w=u8(r, 10, 16), p=u8(r, 6, 16), s=u8(r, 2, 16), g=u8(r, 16), b=u8(r, 16), mask=np.array([[1, 1, 1, 0], [1, 1, 0, 0]], np.int32),
+               ws=one(0.02), ps=one(0.03), ss=one(0.01), gs=one(0.01), bs=one(0.02), wz=zero(128), pz=zero(120), sz=zero(100), gz=zero(0), bz=zero(128)), ["y", "m"])
+    for direction, D in [("forward", 1), ("bidirectional", 2)]:
+        r = rng("lstm" + direction)
+        x, H = f32(r, 5, 2, 6), 4
+        W, R, B = u8(r, D, 6, 4 * H), u8(r, D, H, 4 * H), f32(r, D, 8 * H, scale=0.3)
+        ws, rs, wz, rz = [abs(f32(r, D, 4 * H, scale=0.004)) + np.float32(0.001) for _ in range(2)] + [u8(r, D, 4 * H) for _ in range(2)]
+        # The peer quantises activations too, by the range that they have in each product: its float LSTM is the reference.
+        plain = [np.transpose((m.astype(np.float32) - z[:, None].astype(np.float32)) * s[:, None], (0, 2, 1)) for m, s, z in [(W, ws, wz), (R, rs, rz)]]
+        yield Case(f"dynamic_quantize_lstm_{direction}", "DynamicQuantizeLSTM", MS, dict(X=x, W=W, R=R, B=B, lens=None, h=None, c=None, P=None, ws=ws, wz=wz, rs=rs, rz=rz), ["y", "h", "c"],
+                   consts=["W", "R", "B", "ws", "wz", "rs", "rz"], hidden_size=H, direction=direction, reference=lambda x=x, plain=plain, B=B, direction=direction: ask("LSTM", dict(X=x, W=plain[0], R=plain[1], B=B), ["y", "h", "c"], hidden_size=4, direction=direction))
+
+
+def older_names():
+    r = rng("older names")
+    m = f32(r, 2, 3, 5, 4)
+    for mode in ["bilinear", "nearest", "bicubic"]:
+        for padding in ["zeros", "border", "reflection"]:
+            yield Case(f"grid_sample_{mode}_{padding}", "GridSample", MS, dict(X=m, Grid=f32(r, 2, 3, 2, 2)), ["y"], mode=mode, padding_mode=padding, align_corners=int(padding == "border"))
+    yield Case("nhwc_max_pool", "NhwcMaxPool", MS, dict(x=u8(r, 1, 5, 6, 3)), ["y"], kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])
+    for dim in [0, 1, -1]:
+        yield Case(f"unfold_{dim % 4}", "UnfoldTensor", MS, dict(x=m[:, :, :, :]), ["y"], dim=dim, size=2, step=1 if dim else 2)
+    yield Case("gather_nd", "GatherND", MS, dict(data=m, indices=np.array([[0, 2], [1, 0]], np.int32)), ["y"])
+    yield Case("unique", "Unique", MS, dict(x=np.array([2, 1, 1, 3, 4, 3], np.float32)), ["y", "i", "n"])
+    for metric in ["euclidean", "sqeuclidean"]:
+        yield Case(f"cdist_{metric}", "CDist", MS, dict(A=f32(r, 6, 5), B=f32(r, 3, 5)), ["y"], metric=metric)
+    yield Case("gated_add", "GatedAdd", MS, dict(X=f32(r, 2, 3, 4), Y=f32(r, 2, 3, 4), gate=f32(r, 2, 3, 1)), ["y"])
+    yield Case("inverse", "Inverse", MS, dict(X=f32(r, 2, 5, 5)), ["y"], rtol=1e-4)
+    ids = np.array([[1, 2, 3, 1, 2], [4, 4, 4, 4, 4]], np.int64)
+    for n in [1, 2, 3, 7]:
+        yield Case(f"ngram_repeat_{n}", "NGramRepeatBlock", MS, dict(ids=ids, scores=f32(r, 2, 6)), ["y"], ngram_size=n)
+    for shape in [(4, 6), (6, 3), (1, 5), (5, 1)]:
+        yield Case(f"time_warping_{shape[0]}_{shape[1]}", "DynamicTimeWarping", MS, dict(x=f32(r, *shape)), ["y"])
+    yield Case("time_warping_ties", "DynamicTimeWarping", MS, dict(x=np.zeros((1, 4, 3), np.float32)), ["y"])
+    words = np.array([["Hello, World", "a bb ccc"], ["", "é–ß x"]], object)
+    for name, a in [("spaces", dict(separators=[" "])), ("several", dict(separators=[",", " +"])), ("characters", dict(separators=[""])), ("words", dict(tokenexp="[a-zA-Z0-9]+")),
+                    ("longest", dict(tokenexp="b|bb|cc?")), ("dot", dict(tokenexp="."))]:
+        for mark in [0, 1]:
+            yield Case(f"tokenizer_{name}{'_marked' * mark}", "Tokenizer", MS, dict(X=words), ["y"], mark=mark, mincharnum=1, pad_value="#", **a)
+    yield Case("tokenizer_long", "Tokenizer", MS, dict(X=words[0]), ["y"], mark=0, mincharnum=3, pad_value="", separators=[" "])
+    yield Case("tokenizer_none", "Tokenizer", MS, dict(X=words[0]), ["y"], mark=0, mincharnum=30, pad_value="", separators=[" "])
+    ids = r.integers(0, 9, (3, 2, 3)).astype(np.int64)
+    for layout in [0, 1]:
+        for inter in [0, 1]:
+            yield Case(f"mrotary_{layout}_{inter}", "MRotaryEmbedding", MS, dict(input=f32(r, 2, 3, 32), ids=ids, cos=f32(r, 9, 8), sin=f32(r, 9, 8)), ["y"], mrope_section=[3, 3, 2], mrope_layout=layout, interleaved=inter, num_heads=2, rotary_embedding_dim=16)
+    yield Case("mrotary_heads", "MRotaryEmbedding", MS, dict(input=f32(r, 2, 2, 3, 16), ids=ids, cos=f32(r, 9, 4), sin=f32(r, 9, 4)), ["y"], mrope_section=[2, 1, 1], num_heads=2, rotary_embedding_dim=8)
+
+
+def delta_nets():
+    for name, rule, gate, lead, by_key in [("plain", "gated_delta", "none", (2, 5), 0), ("packed", "gated_delta", "none", (10,), 0), ("softplus", "gated_delta", "softplus", (2, 5), 0), ("kda", "gated_delta", "sigmoid", (2, 5), 1),
+                                           ("linear", "linear", "none", (2, 5), 0), ("gated", "gated", "none", (10,), 0), ("delta", "delta", "none", (2, 5), 0), ("step", "gated_delta", "softplus", (2, 1), 0), ("qkv", "gated_delta", "softplus", (10,), 0)]:
+        r = rng("deltanet" + name)
+        q, k, v = f32(r, *lead, 2, 8), f32(r, *lead, 2, 8), f32(r, *lead, 4, 6)
+        decay = f32(r, *lead, 4, 8) if by_key else f32(r, *lead, 4)
+        ins = dict(q=q, k=k, v=v, cu=None, decay=(-abs(decay) if gate == "none" else decay) if "gated" in rule else None, beta=f32(r, *lead, 4) if "delta" in rule else None, state=f32(r, 2, 4, 6, 8))
+        if name == "qkv":
+            ins.update(q=np.concatenate([a.reshape(*lead, -1) for a in (q, k, v)], -1), k=None, v=None)
+        if gate != "none":
+            ins.update(a=f32(r, 4), bias=f32(r, 4))
+        yield Case(f"delta_net_{name}", "GatedDeltaNet", MS, ins, ["y", "s"], update_rule=rule, gate_activation=gate, beta_activation="sigmoid" if "delta" in rule else "none", qk_l2_norm=1)
+
+
 def recurrences():
     for rule in ["linear", "gated", "delta", "gated_delta"]:
         for T in [1, 7]:
@@ -256,5 +334,5 @@ def misc():
 
 
 def cases():
-    for family in [norms, activations, products, attention, caches, mixtures, recurrences, quantization, misc]:
+    for family in [norms, activations, products, attention, caches, mixtures, few_bits, older_names, delta_nets, recurrences, quantization, misc]:
         yield from family()

@@ -1,0 +1,1 @@
+2Hello, World2a bb cccBX
