@@ -26,16 +26,14 @@ func cacheRows() []*ops.Op {
 			[]ops.Attr{attr("causal", int64(1)), attr("do_rotary", int64(0)), attrOpt("k_norm_epsilon"), attr("k_quant_type", "NONE"), attrOpt("kv_cache_bit_width"), attr("kv_num_heads", nil),
 				attr("local_window_size", int64(-1)), attr("num_heads", nil), attrOpt("q_norm_epsilon"), attr("qk_norm_epsilon", float32(1e-6)), attr("qk_output", int64(0)),
 				attr("rotary_interleaved", int64(0)), attrOpt("scale"), attr("sliding_window_cache", int64(0)), attr("smooth_softmax", int64(-1)), attr("softcap", float32(0)), attr("v_quant_type", "NONE")},
-			expandGQA, ops.Case{Name: "prompt", Attrs: a, NOut: 3, In: in(0, 1, 1)}, ops.Case{Name: "after a past", Attrs: a, NOut: 3, In: in(3, 4, 4)}),
+			expandGQA, ops.Case{Name: "prompt", Attrs: a, NOut: 3, In: in(0, 1, 1)}, ops.Case{Name: "after a past", Attrs: a, NOut: 3, In: in(3, 4, 4)},
+			ops.Case{Name: "sink", Attrs: a, NOut: 3, In: append(in(3, 4, 4), nil, nil, wave(8, 4))}),
 	}
 }
 
 func expandGQA(x *expansion) []*graph.Value {
-	x.refuse(11, 12, 13, 16)
+	x.refuse(12, 13, 16)
 	x.refuseAttrs(0, "qk_output", "sliding_window_cache")
-	if s := x.int("smooth_softmax", -1); s > 0 {
-		x.fail("attribute smooth_softmax=%d is not supported", s)
-	}
 	hq, hkv := x.int("num_heads", 0), x.int("kv_num_heads", 0)
 	if hq < 1 || hkv < 1 || hq%hkv != 0 {
 		x.fail("num_heads=%d and kv_num_heads=%d, want a positive multiple of a positive number", hq, hkv)
@@ -85,12 +83,37 @@ func expandGQA(x *expansion) []*graph.Value {
 	if bias := x.in(10); bias != nil {
 		mask = x.op("Where", mask, bias, x.like(bias, math.Inf(-1)))
 	}
+	seenKeys, seenValues := keys, values
+	if x.in(11) != nil || x.int("smooth_softmax", -1) > 0 {
+		seenKeys, seenValues, mask = x.sink(keys, values, mask, hq)
+	}
 	attrs := graph.Attrs{"softcap": x.float("softcap", 0)}
 	if s := x.float("scale", 0); s != 0 {
 		attrs["scale"] = s
 	}
-	y := x.with("Attention", attrs, x.headsFirst(q, hq), keys, values, mask)
+	y := x.with("Attention", attrs, x.headsFirst(q, hq), seenKeys, seenValues, mask)
 	return []*graph.Value{x.reshape(x.transpose(y, 0, 2, 1, 3), 0, 0, -1), keys, values, nil}
+}
+
+// sink adds to the denominator of every softmax what head_sink says, or 1 where
+// softmax is smooth: a key and a value of zeros, whose score is what the mask adds.
+func (x *expansion) sink(keys, values, mask *graph.Value, heads int64) (k, v, m *graph.Value) {
+	d := keys.Type.DType
+	if mask.Type.DType == tensor.Bool {
+		zero := x.like(keys, 0)
+		mask = x.op("Where", mask, zero, x.like(keys, math.Inf(-1)))
+	}
+	score := x.in(11)
+	if score == nil {
+		score = x.op("Expand", x.like(keys, 0), x.ints(heads))
+	}
+	score = x.reshape(x.cast(score, d), 1, heads, 1, 1)
+	first := graph.Attrs{"axis": int64(0)}
+	rows := x.with("Concat", first, x.dim(mask, 0), x.ints(heads), x.dim(mask, 2)) // [B,H,S]
+	mask = x.op("Expand", mask, x.with("Concat", first, rows, x.dim(mask, 3)))
+	score = x.op("Expand", score, x.with("Concat", first, rows, x.ints(1)))
+	none := x.ints(0, 0, 0, 0, 0, 0, 1, 0)
+	return x.op("Pad", keys, none), x.op("Pad", values, none), x.with("Concat", graph.Attrs{"axis": int64(3)}, mask, score)
 }
 
 // headNorm is the RMS normalisation of every head, when its weight is given.

@@ -275,7 +275,7 @@ func TestCases(t *testing.T) {
 func TestRefused(t *testing.T) {
 	for name, attrs := range map[string][]string{
 		"CausalConvWithState": {"ndim", "state_length", "state_update_capacity", "input_channel_offset", "input_channels", "state_channels_last"},
-		"GroupQueryAttention": {"qk_output", "sliding_window_cache", "smooth_softmax"},
+		"GroupQueryAttention": {"qk_output", "sliding_window_cache"},
 		"Attention":           {"do_rotary", "past_present_share_buffer"},
 		"MatMulNBits":         {"weight_prepacked"},
 	} {

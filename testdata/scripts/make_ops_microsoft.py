@@ -126,6 +126,15 @@ def caches():
     yield gqa("gqa_step_window", 1, 6, [6, 6], 7, local_window_size=3)
     yield gqa("gqa_chunk", 3, 6, [8], 9, do_rotary=1)
     yield gqa("gqa_bias", 2, 4, [5], 6, extra=dict(cos_cache=None, sin_cache=None, position_ids=None, attention_bias=f32(r, 1, 4, 2, 6)))
+    sink = dict(cos_cache=None, sin_cache=None, position_ids=None, attention_bias=None, head_sink=f32(r, 4))
+    yield gqa("gqa_sink", 5, 0, [4, 4], 5, extra=sink)
+    yield gqa("gqa_sink_step", 1, 6, [6, 6], 7, extra=sink, local_window_size=3)
+    yield gqa("gqa_sink_bias", 2, 4, [5], 6, extra=dict(sink, attention_bias=f32(r, 1, 4, 2, 6)))
+    yield gqa("gqa_sink_softcap", 1, 6, [6, 6], 7, extra=sink, softcap=0.7)
+    yield gqa("gqa_smooth", 5, 0, [4, 4], 5, smooth_softmax=1)
+    yield gqa("gqa_softcap_prompt", 5, 0, [4, 4], 5, softcap=0.7)
+    yield gqa("gqa_not_causal", 5, 0, [4, 4], 5, causal=0)
+    yield gqa("gqa_window_prompt", 9, 0, [8, 8], 9, local_window_size=4, do_rotary=1)
 
 
 def silu(z):

@@ -1,0 +1,1 @@
+2The cat sat on the mat2a dog, and a CAT2dogs do not sit2mats are flat!BX
