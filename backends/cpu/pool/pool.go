@@ -34,6 +34,11 @@ const (
 	// a caller for the last helper: longer than the serial gaps between the
 	// steps of a model, short against a scheduler tick.
 	spinFor = 100 * time.Microsecond
+	// yieldFor is how long it goes on polling after that, giving its processor away
+	// each time to whoever wants it: longer than the gap between two requests in a
+	// row. A thread that is woken may find itself on the processor of the one that
+	// woke it, for milliseconds, until the system spreads them again.
+	yieldFor = time.Millisecond
 	// spinBatch polls happen between looks at the clock.
 	spinBatch = 32
 	// The state of the pool is one word: the number of the newest step, whether
@@ -341,6 +346,11 @@ func (p *Pool) spin(ready func() bool) bool {
 				return true
 			}
 			pause()
+		}
+	}
+	for start := time.Now(); time.Since(start) < yieldFor; yield() {
+		if ready() {
+			return true
 		}
 	}
 	return false

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package pool
+
+import "runtime"
+
+func yield() { runtime.Gosched() }
