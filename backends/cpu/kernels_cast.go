@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/ssdc-go/ssdc/backends"
+	"github.com/ssdc-go/ssdc/backends/cpu/igemm"
 	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -12,7 +13,7 @@ import (
 // castKernels convert between the dtypes that models meet at run time.
 func castKernels() []*Kernel {
 	return []*Kernel{{
-		Op: onnxOp("Cast", 6), Name: "loop", Rows: lastAxisRows,
+		Op: onnxOp("Cast", 6), Name: "loop", Rows: lastAxisRows, Over: map[int][]int{0: {0}},
 		Accepts: func(n *graph.Node, _ backends.Target) error {
 			from, to := n.In[0].Type.DType, n.Out[0].Type.DType
 			if casts[[2]tensor.DType{from, to}] == nil && from != to || !n.In[0].Type.Ranked() || from.Size() == 0 {
@@ -20,13 +21,17 @@ func castKernels() []*Kernel {
 			}
 			return nil
 		},
+		Tile: func(b *Bind, n *graph.Node) func(lo, hi int) {
+			dst, src := b.Out(0), b.In(0)
+			if !src.Dense() {
+				return nil
+			}
+			f, de, se := castOf(dst, src), dst.DType.Size(), src.DType.Size()
+			return func(lo, hi int) { f(dst.Raw[lo*de:hi*de], src.Raw[lo*se:hi*se]) }
+		},
 		Lower: func(b *Bind, n *graph.Node) (Step, error) {
 			dst, src := b.Out(0), b.In(0)
-			f := casts[[2]tensor.DType{src.DType, dst.DType}]
-			if src.DType == dst.DType {
-				f = func(dst, src []byte) { copy(dst, src) }
-			}
-			de, se := dst.DType.Size(), src.DType.Size()
+			f, de, se := castOf(dst, src), dst.DType.Size(), src.DType.Size()
 			if src.Dense() {
 				return b.Split(dst.Len(), lightGrain, func(lo, hi int) { f(dst.Raw[lo*de:hi*de], src.Raw[lo*se:hi*se]) }), nil
 			}
@@ -40,6 +45,14 @@ func castKernels() []*Kernel {
 	}}
 }
 
+// castOf is the conversion between the dtypes of two values.
+func castOf(dst, src *Mem) func(dst, src []byte) {
+	if src.DType == dst.DType {
+		return func(dst, src []byte) { copy(dst, src) }
+	}
+	return casts[[2]tensor.DType{src.DType, dst.DType}]
+}
+
 var casts = map[[2]tensor.DType]func(dst, src []byte){
 	{tensor.Float32, tensor.Float64}: convert(func(x float32) float64 { return float64(x) }),
 	{tensor.Float64, tensor.Float32}: convert(func(x float64) float32 { return float32(x) }),
@@ -49,11 +62,13 @@ var casts = map[[2]tensor.DType]func(dst, src []byte){
 	{tensor.Int64, tensor.Int32}:     convert(func(x int64) int32 { return int32(x) }),
 	{tensor.Int64, tensor.Bool}:      convert(func(x int64) bool { return x != 0 }),
 	{tensor.Int32, tensor.Int64}:     convert(func(x int32) int64 { return int64(x) }),
-	{tensor.Int32, tensor.Float32}:   convert(func(x int32) float32 { return float32(x) }),
 	{tensor.Int32, tensor.Bool}:      convert(func(x int32) bool { return x != 0 }),
 	{tensor.Bool, tensor.Float32}:    convert(boolTo[float32]),
 	{tensor.Bool, tensor.Int64}:      convert(boolTo[int64]),
 	{tensor.Bool, tensor.Int32}:      convert(boolTo[int32]),
+	{tensor.Int32, tensor.Float32}: func(dst, src []byte) {
+		igemm.Floats(slice[float32](dst), slice[int32](src))
+	},
 	{tensor.BFloat16, tensor.Float32}: func(dst, src []byte) {
 		vec.BF16ToF32(slice[float32](dst), slice[uint16](src))
 	},

@@ -28,6 +28,7 @@ func quantMulKernels() []*Kernel {
 					return nil, err
 				}
 				y := b.Out(0)
+				m.whole = func() []int32 { return View[int32](y) }
 				return m.step(b, func(row, col int, sums []int32) { copy(View[int32](y)[row*m.n+col:], sums) }), nil
 			}},
 		{Op: onnxOp("QLinearMatMul", 10), Name: "quads", Pack: packQuads(3),
@@ -117,6 +118,7 @@ type quadProduct struct {
 	columns        []int32 // sums of the columns of each B
 	totals         []int32 // sums of the rows of A, where zero points of B ask for them
 	worker         []quadScratch
+	whole          func() []int32 // the result, where it is just the sums
 }
 
 type quadScratch struct {
@@ -302,17 +304,26 @@ func (p *quadProduct) rows(ws *quadScratch, batch, r0, r1, panel int, out func(r
 	for r := r0; r < r1; {
 		m := (r1 - r + (r1-r+ks.Rows-1)/ks.Rows - 1) / ((r1 - r + ks.Rows - 1) / ks.Rows) // even heights
 		at := (batch*p.m + r) * lda
-		ks.UnsignedA(m, quads, a[at:], lda, b, ws.sums[:], igemm.Width)
+		c, ldc := ws.sums[:], igemm.Width
+		direct := p.whole != nil && cols == igemm.Width && !anyZero
+		if direct {
+			c, ldc = p.whole()[(batch*p.m+r)*p.n+col:], p.n
+		}
+		ks.UnsignedA(m, quads, a[at:], lda, b, c, ldc)
+		if !anyZero {
+			igemm.SubtractRows(c, ldc, m, &less)
+		}
+		if direct {
+			r += m
+			continue
+		}
 		for i := range m {
 			sums := ws.sums[i*igemm.Width:][:cols]
 			if anyZero {
 				total := p.totals[batch*p.m+r+i]
 				for j := range sums {
-					sums[j] -= zb[j] * total
+					sums[j] -= zb[j]*total + less[j]
 				}
-			}
-			for j := range sums {
-				sums[j] -= less[j]
 			}
 			out(batch*p.m+r+i, col, sums)
 		}

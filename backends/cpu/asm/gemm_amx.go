@@ -53,6 +53,15 @@ func tileDotBF16(sum, a, b int) {
 	encoded(fmt.Sprintf("TDPBF16PS T%d, T%d, T%d", b, a, sum), 0xc4, 0xe2, (^b&15)<<3|2, 0x5c, 0xc0|sum<<3|a)
 }
 
+// tileDotBytes multiplies bytes, of which those of A or those of B are unsigned.
+func tileDotBytes(sum, a, b int, unsignedA bool) {
+	text, prefix := "TDPBSUD", 2
+	if unsignedA {
+		text, prefix = "TDPBUSD", 1
+	}
+	encoded(fmt.Sprintf("%s T%d, T%d, T%d", text, b, a, sum), 0xc4, 0xe2, (^b&15)<<3|prefix, 0x5e, 0xc0|sum<<3|a)
+}
+
 // Fields of amxArgs, of 8 bytes each.
 const (
 	amxConfig = iota

@@ -18,6 +18,11 @@ func igemmKernels() {
 			igemmKernel(rows, unsignedA)
 		}
 	}
+	for _, unsignedA := range []bool{true, false} {
+		for _, both := range []bool{false, true} {
+			igemmTiles(unsignedA, both)
+		}
+	}
 	igemmInterleave()
 	igemmRequantize()
 }
@@ -225,7 +230,7 @@ func igemmRequantize() {
 	})
 	begin("requantizeRowsAVX512", "func(dst *uint8, ldd int, acc *int32, rows int, add *int32, scales *float32, lo, hi float32, zero int32)", "writes rows of 32 columns, (acc+add)*scale with an add and a scale per row; see RequantizeRows.")
 	lo, hi, zero = everywhere("lo", false), everywhere("hi", false), everywhere("zero", true)
-	dst, ldd, acc, rows := Load(Param("dst"), GP64()), Load(Param("ldd"), GP64()), Load(Param("acc"), GP64()), Load(Param("rows"), GP64())
+	dst, ldd, acc, n := Load(Param("dst"), GP64()), Load(Param("ldd"), GP64()), Load(Param("acc"), GP64()), Load(Param("rows"), GP64())
 	adds, scales := Load(Param("add"), GP64()), Load(Param("scales"), GP64())
 	Label("row")
 	for half := range 2 {
@@ -241,6 +246,33 @@ func igemmRequantize() {
 	ADDQ(operand.U32(128), acc)
 	ADDQ(operand.Imm(4), adds)
 	ADDQ(operand.Imm(4), scales)
+	DECQ(n)
+	JNZ(operand.LabelRef("row"))
+	VZEROUPPER()
+	RET()
+	begin("floatsAVX512", "func(dst *float32, src *int32, n int)", "writes whole numbers as floats; see Floats.")
+	byteLoop(map[string]int{"dst": 4, "src": 4}, []string{"dst", "src"}, func(at map[string]operand.Mem, mask reg.Register) {
+		z := loadWords(at["src"], mask)
+		VCVTDQ2PS(z, z)
+		if mask == nil {
+			VMOVUPS(z, at["dst"])
+		} else {
+			VMOVUPS(z, mask, at["dst"])
+		}
+	})
+	begin("subtractRowsAVX512", "func(c *int32, ldc, rows int, less *int32)", "subtracts one row of 32 from all, which are ldc bytes apart; see SubtractRows.")
+	c, ldc, rows, less := Load(Param("c"), GP64()), Load(Param("ldc"), GP64()), Load(Param("rows"), GP64()), Load(Param("less"), GP64())
+	l0, l1, z0, z1 := ZMM(), ZMM(), ZMM(), ZMM()
+	VMOVDQU32(operand.Mem{Base: less}, l0)
+	VMOVDQU32(operand.Mem{Base: less, Disp: 64}, l1)
+	Label("row")
+	VMOVDQU32(operand.Mem{Base: c}, z0)
+	VMOVDQU32(operand.Mem{Base: c, Disp: 64}, z1)
+	VPSUBD(l0, z0, z0)
+	VPSUBD(l1, z1, z1)
+	VMOVDQU32(z0, operand.Mem{Base: c})
+	VMOVDQU32(z1, operand.Mem{Base: c, Disp: 64})
+	ADDQ(ldc, c)
 	DECQ(rows)
 	JNZ(operand.LabelRef("row"))
 	VZEROUPPER()

@@ -55,7 +55,7 @@ func (s *Shape) each(oy, ox int, f func(tap, pixel int)) {
 func eachISA(t *testing.T, f func(t *testing.T)) {
 	was := isa.Current()
 	t.Cleanup(func() { _ = isa.Force(was) })
-	for _, name := range []string{"avx512", "avx2", "portable"} {
+	for _, name := range []string{"amx", "avx512", "avx2", "portable"} {
 		if isa.ForceName(name) != nil {
 			continue
 		}

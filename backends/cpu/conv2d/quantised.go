@@ -50,6 +50,8 @@ type Quantised struct {
 	s      Shape
 	planes planes
 	taps   []int32 // in fours: beyond the last, where the weights are zeros, it stands again
+	size   int     // bytes of a panel
+	quads  int     // of which this many are multiplied; those without taps meet weights of zero
 	reach  int     // the largest of them
 	panels []panel
 	tiles  split
@@ -88,7 +90,12 @@ func NewQuantised(s Shape, workers int, signed bool) (*Quantised, error) {
 		c.taps = append(c.taps, c.taps[len(c.taps)-1])
 	}
 	c.reach = farthest(c.taps)
-	size := igemm.PanelSize(s.K())
+	c.quads = igemm.Quads(s.K())
+	if igemm.Current().Tiles { // which want whole steps
+		c.quads = (c.quads + igemm.Step - 1) / igemm.Step * igemm.Step
+	}
+	size := c.quads * 4 * panelWidth
+	c.size = size
 	most := min(maxPanels, max(1, quantPanelBytes/max(size, 1)))
 	c.tiles = divide(&s, len(c.panels), workers)
 	if c.tiles.panels > most {
@@ -137,7 +144,7 @@ type quantCollect struct{ *Quantised }
 
 // Do gathers one panel.
 func (c quantCollect) Do(worker, p int) {
-	size := igemm.PanelSize(c.s.K())
+	size := c.size
 	quantMultiply(c).gather(&c.worker[worker], igemm.Current(), c.shared[p*size:(p+1)*size], c.src[c.at*c.image:], &c.panels[p])
 }
 
@@ -167,7 +174,7 @@ func (c quantMultiply) Do(worker, i int) {
 		return
 	}
 	k, pixels := s.K(), s.Out[0]*s.Out[1]
-	ld, size, quads := QuantRowStride(k), igemm.PanelSize(k), igemm.Quads(k)
+	ld, size, quads := QuantRowStride(k), c.size, c.quads
 	ch0 := ig%s.Groups*s.Cout + r0
 	w := c.args.W[ch0*ld:]
 	out := c.args.Y[(ig*s.Cout+r0)*pixels:]

@@ -63,6 +63,33 @@ func (o *Output) RequantizeSums(dst []uint8, acc []float32, add, scale float32) 
 	}
 }
 
+// SubtractRows subtracts one row from rows of Width columns, ldc apart.
+func SubtractRows(c []int32, ldc, rows int, less *[Width]int32) {
+	if fast() && rows > 0 {
+		_ = c[(rows-1)*ldc+Width-1]
+		subtractRowsAVX512(&c[0], 4*ldc, rows, &less[0])
+		return
+	}
+	for r := range rows {
+		row := (*[Width]int32)(c[r*ldc:])
+		for j, v := range less {
+			row[j] -= v
+		}
+	}
+}
+
+// Floats writes whole numbers as floats.
+func Floats(dst []float32, src []int32) {
+	src = src[:len(dst)]
+	if fast() && len(dst) > 0 {
+		floatsAVX512(&dst[0], &src[0], len(dst))
+		return
+	}
+	for i, v := range src {
+		dst[i] = float32(v)
+	}
+}
+
 // RequantizeColumns writes acc[i]*scales[i].
 func (o *Output) RequantizeColumns(dst []uint8, acc []int32, scales []float32) {
 	lo, hi := o.bounds()

@@ -14,7 +14,11 @@ package igemm
 const Width = 32
 
 // MaxRows is the most rows that a kernel takes.
-const MaxRows = 14
+const MaxRows = 32
+
+// Step is how many quads the tile registers take at a time: other numbers of quads are
+// left to the vector registers.
+const Step = 16
 
 // A kernel computes m rows (m is part of the function's name) by one panel,
 //
@@ -29,6 +33,7 @@ type Kernels struct {
 	unsignedA      [MaxRows + 1]kernel
 	unsignedB      [MaxRows + 1]kernel
 	interleaveFast bool
+	Tiles          bool // whole Steps are several times as fast
 }
 
 // Quads is the number of quads of k values.

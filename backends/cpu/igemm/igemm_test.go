@@ -12,7 +12,7 @@ import (
 func eachISA(t *testing.T, f func(t *testing.T)) {
 	was := isa.Current()
 	t.Cleanup(func() { _ = isa.Force(was) })
-	for _, name := range []string{"avx512", "avx2", "portable"} {
+	for _, name := range []string{"amx", "avx512", "avx2", "portable"} {
 		if isa.ForceName(name) != nil {
 			continue
 		}
@@ -26,7 +26,7 @@ func TestKernels(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		ks, r := Current(), rand.New(rand.NewPCG(1, 2))
 		for m := 1; m <= ks.Rows; m++ {
-			for _, k := range []int{0, 1, 4, 7, 64, 333} {
+			for _, k := range []int{0, 1, 4, 7, 64, 192, 333} {
 				quads := Quads(k)
 				a, b := make([]uint8, max(m*(4*quads+8), 1)), make([]uint8, k*Width)
 				lda, ldc := 4*quads+8, Width+3
@@ -138,6 +138,47 @@ func TestRequantizeRows(t *testing.T) {
 			}
 			if !slices.Equal(got, want) {
 				t.Fatalf("%d rows: %v, want %v", rows, got, want)
+			}
+		}
+	})
+}
+
+// TestSubtractRows and whole numbers as floats, at all lengths.
+func TestSubtractRows(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		var less [Width]int32
+		for j := range less {
+			less[j] = int32(3*j - 40)
+		}
+		const rows, ldc = 5, Width + 3
+		c := make([]int32, (rows-1)*ldc+Width)
+		for i := range c {
+			c[i] = int32(i * i)
+		}
+		SubtractRows(c, ldc, rows, &less)
+		for i, v := range c {
+			want := int32(i * i)
+			if j := i % ldc; j < Width {
+				want -= less[j]
+			}
+			if v != want {
+				t.Fatalf("element %d is %d, want %d", i, v, want)
+			}
+		}
+		for n := range 40 {
+			src, dst := make([]int32, n), make([]float32, n+1)
+			for i := range src {
+				src[i] = int32(i)*1000003 - 1<<30
+			}
+			dst[n] = 77
+			Floats(dst[:n], src)
+			for i, v := range src {
+				if dst[i] != float32(v) {
+					t.Fatalf("%d becomes %v", v, dst[i])
+				}
+			}
+			if dst[n] != 77 {
+				t.Fatal("wrote too far")
 			}
 		}
 	})

@@ -19,6 +19,10 @@ func requantizeRowsAVX512(dst *uint8, ldd int, acc *int32, rows int, add *int32,
 	panic(missing)
 }
 
+func floatsAVX512(dst *float32, src *int32, n int) { panic(missing) }
+
+func subtractRowsAVX512(c *int32, ldc, rows int, less *int32) { panic(missing) }
+
 func requantizeSumsAVX512(dst *uint8, acc *float32, n int, add, scale, lo, hi float32, zero int32) {
 	panic(missing)
 }

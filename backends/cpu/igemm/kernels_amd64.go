@@ -144,6 +144,26 @@ func columns13VNNI(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
 //go:noescape
 func columns14VNNI(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
 
+// rows16Tiles computes up to that many rows of steps*16 quads; see type kernel. ldc counts bytes.
+//
+//go:noescape
+func rows16Tiles(config *[64]byte, steps int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+
+// rows32Tiles computes up to that many rows of steps*16 quads; see type kernel. ldc counts bytes.
+//
+//go:noescape
+func rows32Tiles(config *[64]byte, steps int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+
+// columns16Tiles computes up to that many rows of steps*16 quads; see type kernel. ldc counts bytes.
+//
+//go:noescape
+func columns16Tiles(config *[64]byte, steps int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+
+// columns32Tiles computes up to that many rows of steps*16 quads; see type kernel. ldc counts bytes.
+//
+//go:noescape
+func columns32Tiles(config *[64]byte, steps int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+
 // interleaveAVX2 writes dst[128*q+4*j+i] = src[taps[4*q+i]+j] for j < 32.
 //
 //go:noescape
@@ -158,6 +178,16 @@ func requantizeAVX512(dst *uint8, acc *int32, n int, add int32, scale float32, l
 //
 //go:noescape
 func requantizeRowsAVX512(dst *uint8, ldd int, acc *int32, rows int, add *int32, scales *float32, lo float32, hi float32, zero int32)
+
+// floatsAVX512 writes whole numbers as floats; see Floats.
+//
+//go:noescape
+func floatsAVX512(dst *float32, src *int32, n int)
+
+// subtractRowsAVX512 subtracts one row of 32 from all, which are ldc bytes apart; see SubtractRows.
+//
+//go:noescape
+func subtractRowsAVX512(c *int32, ldc int, rows int, less *int32)
 
 // requantizeSumsAVX512 writes (acc+add)*scale; see RequantizeSums.
 //

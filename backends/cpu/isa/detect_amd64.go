@@ -23,4 +23,6 @@ func detect() ISA {
 	return Portable
 }
 
-func detectExtensions() (vnni, bf16 bool) { return cpu.X86.HasAVX512VNNI, cpu.X86.HasAVX512BF16 }
+func detectExtensions() (vnni, bf16, byteTiles bool) {
+	return cpu.X86.HasAVX512VNNI, cpu.X86.HasAVX512BF16, cpu.X86.HasAMXInt8
+}

@@ -7,4 +7,4 @@ const (
 	AMX
 )
 
-func detectExtensions() (vnni, bf16 bool) { return false, false }
+func detectExtensions() (vnni, bf16, byteTiles bool) { return false, false, false }

@@ -4,4 +4,4 @@ package isa
 
 func detect() ISA { return Portable }
 
-func detectExtensions() (vnni, bf16 bool) { return false, false }
+func detectExtensions() (vnni, bf16, byteTiles bool) { return false, false, false }

@@ -72,8 +72,8 @@ func Best() ISA { return best }
 
 // Extensions of AVX512 that processors of that level may lack.
 var (
-	hasVNNI, hasBF16 = detectExtensions()
-	allowTiles       = sync.OnceValue(requestTiles)
+	hasVNNI, hasBF16, hasByteTiles = detectExtensions()
+	allowTiles                     = sync.OnceValue(requestTiles)
 )
 
 // VNNI reports whether VPDPBUSD may be used.
@@ -85,6 +85,9 @@ func BF16() bool { return Current() == AVX512 && hasBF16 }
 // Tiles reports whether TDPBF16PS and the instructions around it may be used. The
 // first call asks the system for the process's permission.
 func Tiles() bool { return Level() == AMX && allowTiles() }
+
+// ByteTiles reports the same of TDPBUSD.
+func ByteTiles() bool { return hasByteTiles && hasVNNI && Tiles() }
 
 // Level is the level in use: Best, unless SSDC_ISA or Force lowered it.
 func Level() ISA { return ISA(current.Load()) }
