@@ -110,7 +110,10 @@ type blockChannelsTask struct{ *BlockChannels }
 // Do computes one band of rows of one block of channels.
 func (c blockChannelsTask) Do(worker, i int) {
 	s, ws, a := &c.s, &c.worker[worker], &c.args
-	block, band := i/c.bands(), i%c.bands()
+	// By rows first, as convolutions of large images cut them: what a worker wrote it reads.
+	blocks := s.Groups / Block
+	image, i := i/(blocks*c.bands()), i%(blocks*c.bands())
+	block, band := image*blocks+i%blocks, i/blocks
 	in, out := s.In[0]*s.In[1]*Block, s.Out[0]*s.Out[1]*Block
 	y0 := band * c.band
 	tl := &c.tiling
@@ -123,21 +126,21 @@ func (c blockChannelsTask) Do(worker, i int) {
 		pixel: s.Stride[1] * Block, taps: c.taps, unit: Block, reach: farthest(c.taps) + Block - 1,
 		dst: a.Y, dstPixel: Block, dstBlock: out, residual: a.Residual, clamp: a.Act == nil && a.Clamp, lo: a.Lo, hi: a.Hi, bias: ws.bias[:],
 	}
-	image, src := a.X[block*in:(block+1)*in], 0
+	x, src := a.X[block*in:(block+1)*in], 0
 	if c.planes.direct {
-		t.src, src = image, y0*s.Stride[0]*s.In[1]*Block
+		t.src, src = x, y0*s.Stride[0]*s.In[1]*Block
 	} else {
 		padding := float32(0)
 		if c.most {
 			padding = float32(math.Inf(-1))
 		}
 		from := y0 * s.Stride[0]
-		c.planes.fill(ws.pad, image, from, from+(rows-1)*s.Stride[0]+(s.Kernel[0]-1)*s.Dilation[0]+1, padding)
+		c.planes.fill(ws.pad, x, from, from+(rows-1)*s.Stride[0]+(s.Kernel[0]-1)*s.Dilation[0]+1, padding)
 		t.src = ws.pad
 	}
 	to := block*out + y0*s.Out[1]*Block
 	if !c.most {
-		group := block % (s.Groups / Block)
+		group := block % blocks
 		t.w = c.filters[group*len(c.taps)*Block:][:len(c.taps)*Block]
 		clear(ws.bias[:Block])
 		if a.Bias != nil {
