@@ -152,7 +152,6 @@ func (g blockEmitter) multiples(word int) (s [4]reg.Register) {
 // product emits one kernel of a convolution with many channels.
 func (g blockEmitter) product() {
 	g.begin("block", fmt.Sprintf("computes %d pixels of %d blocks; see blockCall.", g.pixels, g.blocks))
-	g.ahead()
 	sums := g.start()
 	src0, src1 := g.load(callSrc0), reg.Register(nil)
 	if g.pixels > 1 {
@@ -227,26 +226,6 @@ func (g blockEmitter) product() {
 	g.finish(sums)
 }
 
-// ahead asks for the lines that the results go to: they are needed when all is summed.
-func (g blockEmitter) ahead() {
-	d0, d1 := g.load(callDst0), reg.Register(nil)
-	if g.pixels > 1 {
-		d1 = g.load(callDst1)
-	}
-	strides, block := g.multiples(callDstPixel), g.load(callDstBlock)
-	for b := 0; b < g.blocks; b++ {
-		for _, m := range g.addresses(d0, d1, strides) {
-			PREFETCHT0(m)
-		}
-		if b+1 < g.blocks {
-			ADDQ(block, d0)
-			if d1 != nil {
-				ADDQ(block, d1)
-			}
-		}
-	}
-}
-
 // start makes the sums, of which each begins as the bias of its channel.
 func (g blockEmitter) start() [][]reg.VecVirtual {
 	bias := g.load(callBias)
@@ -273,7 +252,6 @@ func (g blockEmitter) channels(max bool) {
 	} else {
 		g.begin("depth", fmt.Sprintf("computes %d pixels of a depthwise convolution; see blockCall.", g.pixels))
 	}
-	g.ahead()
 	sums := g.start()
 	src0, src1 := g.load(callSrc0), reg.Register(nil)
 	if g.pixels > 1 {
