@@ -5,7 +5,6 @@ import (
 
 	"github.com/ssdc-go/ssdc/backends"
 	"github.com/ssdc-go/ssdc/backends/cpu/conv2d"
-	"github.com/ssdc-go/ssdc/backends/cpu/igemm"
 	"github.com/ssdc-go/ssdc/backends/cpu/vec"
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -87,6 +86,13 @@ func lowerPool(b *Bind, n *graph.Node) (Step, error) {
 		}
 		return func() error { c.Run(p, conv2d.Args{X: x.F32, Y: y.F32}); return nil }, nil
 	}
+	if isByte(x.DType) { // only MaxPool
+		c, err := conv2d.NewByteMaxPool(s, p.Workers(), x.DType == tensor.Int8)
+		if err != nil {
+			return nil, err
+		}
+		return func() error { c.Run(p, y.Raw, x.Raw); return nil }, nil
+	}
 	var c *conv2d.Pooling
 	if n.Op.Name == "MaxPool" {
 		c, err = conv2d.NewMaxPool(s, p.Workers())
@@ -107,19 +113,6 @@ func lowerPool(b *Bind, n *graph.Node) (Step, error) {
 	}
 	if err != nil {
 		return nil, err
-	}
-	if isByte(x.DType) { // bytes are exact in float32
-		in, out := b.Scratch(tensor.Float32, x.Len()), b.Scratch(tensor.Float32, y.Len())
-		signed, o := x.DType == tensor.Int8, outputOf(x.DType, 0)
-		widen := b.Split(x.Len(), lightGrain, func(lo, hi int) { igemm.Dequantize(in.F32[lo:hi], x.Raw[lo:hi], signed, 0, 1) })
-		narrow := b.Split(y.Len(), lightGrain, func(lo, hi int) { o.Quantize(y.Raw[lo:hi], out.F32[lo:hi], 1) })
-		return func() error {
-			if err := widen(); err != nil {
-				return err
-			}
-			c.Run(p, out.F32, in.F32)
-			return narrow()
-		}, nil
 	}
 	return func() error { c.Run(p, y.F32, x.F32); return nil }, nil
 }

@@ -41,6 +41,9 @@ func (s Span) Halves(n int) []uint16 {
 	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(s.mem[len(s.mem)-2*n:]))), n)
 }
 
+// Bytes are the last n bytes.
+func (s Span) Bytes(n int) []uint8 { return s.mem[len(s.mem)-n:] }
+
 // First are the first n elements: before them is the guard.
 func (s Span) First(n int) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(s.mem))), n)

@@ -28,6 +28,94 @@ func conv2dBytes() {
 	depthwiseBytes("depthwise3VNNI", "the three quads of a 3x3 window", true, lanes, quads)
 	depthwiseBytes("depthwiseVNNI", "any number of quads", false, lanes, quads)
 	copyRows()
+	secondBytes()
+	mostBytes()
+}
+
+// lowBits is a mask of n bits, 63 at most.
+func lowBits(n reg.Register) reg.OpmaskVirtual {
+	bits, mask := GP64(), K()
+	MOVQ(operand.U32(1), bits)
+	SHLXQ(n, bits, bits)
+	DECQ(bits)
+	KMOVQ(bits, mask)
+	return mask
+}
+
+// secondBytes emits the cut of rows of bytes into the columns that a stride of 2 sees.
+func secondBytes() {
+	TEXT("secondBytesAVX512", NOSPLIT, "func(dst *uint8, ldd int, src *uint8, lds int, rows, n int, flip uint32)")
+	Doc("secondBytesAVX512 writes rows of dst[i] = src[2*i] for i < n, combined with flip by exclusive or, and reads src[:2*n-1] of each alone.")
+	Pragma("noescape")
+	dst, ldd, src, lds := Load(Param("dst"), GP64()), Load(Param("ldd"), GP64()), Load(Param("src"), GP64()), Load(Param("lds"), GP64())
+	rows, n := Load(Param("rows"), GP64()), Load(Param("n"), GP64())
+	flip := YMM()
+	VPBROADCASTD(Load(Param("flip"), GP32()), flip)
+	// The last 1 to 32 bytes of a row, of which one less than twice as many are read.
+	rest, read := GP64(), GP64()
+	LEAQ(operand.Mem{Base: n, Disp: -1}, rest)
+	ANDQ(operand.Imm(31), rest)
+	INCQ(rest)
+	LEAQ(operand.Mem{Base: rest, Index: rest, Scale: 1, Disp: -1}, read)
+	in, out := lowBits(read), lowBits(rest)
+	to, from, left := GP64(), GP64(), GP64()
+	wide, z := ZMM(), YMM()
+	Label("row")
+	MOVQ(dst, to)
+	MOVQ(src, from)
+	MOVQ(n, left)
+	Label("seconds")
+	CMPQ(left, operand.Imm(33)) // the last vector would end behind src
+	JLT(operand.LabelRef("rest"))
+	VMOVDQU64(operand.Mem{Base: from}, wide)
+	VPMOVWB(wide, z)
+	VPXOR(flip, z, z)
+	VMOVDQU(z, operand.Mem{Base: to})
+	ADDQ(operand.Imm(64), from)
+	ADDQ(operand.Imm(32), to)
+	SUBQ(operand.Imm(32), left)
+	JMP(operand.LabelRef("seconds"))
+	Label("rest")
+	VMOVDQU8_Z(operand.Mem{Base: from}, in, wide)
+	VPMOVWB(wide, z)
+	VPXOR(flip, z, z)
+	VMOVDQU8(z, out, operand.Mem{Base: to})
+	ADDQ(ldd, dst)
+	ADDQ(lds, src)
+	DECQ(rows)
+	JNZ(operand.LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+// mostBytes emits the larger of unsigned bytes.
+func mostBytes() {
+	TEXT("mostBytesAVX512", NOSPLIT, "func(dst, src *uint8, n int)")
+	Doc("mostBytesAVX512 makes dst the larger of itself and src.")
+	Pragma("noescape")
+	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("n"), GP64())
+	z, x := ZMM(), ZMM()
+	Label("wide")
+	CMPQ(n, operand.Imm(64))
+	JLT(operand.LabelRef("rest"))
+	VMOVDQU64(operand.Mem{Base: dst}, z)
+	VPMAXUB(operand.Mem{Base: src}, z, z)
+	VMOVDQU64(z, operand.Mem{Base: dst})
+	ADDQ(operand.Imm(64), dst)
+	ADDQ(operand.Imm(64), src)
+	SUBQ(operand.Imm(64), n)
+	JMP(operand.LabelRef("wide"))
+	Label("rest")
+	TESTQ(n, n)
+	JZ(operand.LabelRef("done"))
+	mask := lowBits(n)
+	VMOVDQU8_Z(operand.Mem{Base: dst}, mask, z)
+	VMOVDQU8_Z(operand.Mem{Base: src}, mask, x)
+	VPMAXUB(x, z, z)
+	VMOVDQU8(z, mask, operand.Mem{Base: dst})
+	Label("done")
+	VZEROUPPER()
+	RET()
 }
 
 // depthwiseBytes emits the convolution of one plane with one filter.

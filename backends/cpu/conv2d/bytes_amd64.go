@@ -18,3 +18,13 @@ func depthwiseVNNI(dst *uint8, ldd int, src *uint8, pitch int, offsets *int32, w
 //
 //go:noescape
 func copyRowsAVX512(dst *uint8, ldd int, src *uint8, lds int, rows int, cols int, flip uint32)
+
+// secondBytesAVX512 writes rows of dst[i] = src[2*i] for i < n, combined with flip by exclusive or, and reads src[:2*n-1] of each alone.
+//
+//go:noescape
+func secondBytesAVX512(dst *uint8, ldd int, src *uint8, lds int, rows int, n int, flip uint32)
+
+// mostBytesAVX512 makes dst the larger of itself and src.
+//
+//go:noescape
+func mostBytesAVX512(dst *uint8, src *uint8, n int)

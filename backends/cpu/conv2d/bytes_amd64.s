@@ -319,3 +319,90 @@ next:
 	JNZ  row
 	VZEROUPPER
 	RET
+
+// func secondBytesAVX512(dst *uint8, ldd int, src *uint8, lds int, rows int, n int, flip uint32)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, BMI2
+TEXT ·secondBytesAVX512(SB), NOSPLIT, $0-52
+	MOVQ         dst+0(FP), AX
+	MOVQ         ldd+8(FP), CX
+	MOVQ         src+16(FP), DX
+	MOVQ         lds+24(FP), BX
+	MOVQ         rows+32(FP), SI
+	MOVQ         n+40(FP), DI
+	MOVL         flip+48(FP), R8
+	VPBROADCASTD R8, Y0
+	LEAQ         -1(DI), R8
+	ANDQ         $0x1f, R8
+	INCQ         R8
+	LEAQ         -1(R8)(R8*1), R9
+	MOVQ         $0x00000001, R10
+	SHLXQ        R9, R10, R10
+	DECQ         R10
+	KMOVQ        R10, K1
+	MOVQ         $0x00000001, R9
+	SHLXQ        R8, R9, R9
+	DECQ         R9
+	KMOVQ        R9, K2
+
+row:
+	MOVQ AX, R8
+	MOVQ DX, R9
+	MOVQ DI, R10
+
+seconds:
+	CMPQ      R10, $0x21
+	JLT       rest
+	VMOVDQU64 (R9), Z1
+	VPMOVWB   Z1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (R8)
+	ADDQ      $0x40, R9
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, R10
+	JMP       seconds
+
+rest:
+	VMOVDQU8.Z (R9), K1, Z1
+	VPMOVWB    Z1, Y1
+	VPXOR      Y0, Y1, Y1
+	VMOVDQU8   Y1, K2, (R8)
+	ADDQ       CX, AX
+	ADDQ       BX, DX
+	DECQ       SI
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func mostBytesAVX512(dst *uint8, src *uint8, n int)
+// Requires: AVX, AVX512BW, AVX512F, BMI2
+TEXT ·mostBytesAVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+wide:
+	CMPQ      DX, $0x40
+	JLT       rest
+	VMOVDQU64 (AX), Z0
+	VPMAXUB   (CX), Z0, Z0
+	VMOVDQU64 Z0, (AX)
+	ADDQ      $0x40, AX
+	ADDQ      $0x40, CX
+	SUBQ      $0x40, DX
+	JMP       wide
+
+rest:
+	TESTQ      DX, DX
+	JZ         done
+	MOVQ       $0x00000001, BX
+	SHLXQ      DX, BX, BX
+	DECQ       BX
+	KMOVQ      BX, K1
+	VMOVDQU8.Z (AX), K1, Z0
+	VMOVDQU8.Z (CX), K1, Z1
+	VPMAXUB    Z1, Z0, Z0
+	VMOVDQU8   Z0, K1, (AX)
+
+done:
+	VZEROUPPER
+	RET

@@ -25,6 +25,29 @@ func copyBytes(dst []uint8, ldd int, src []uint8, lds, rows, n int, flip uint8) 
 	copyRowsAVX512(&dst[0], ldd, &src[0], lds, rows, n, uint32(flip)*0x01010101)
 }
 
+// secondBytes writes rows of dst[i] = src[2*i], with flip combined by exclusive or.
+func secondBytes(dst []uint8, ldd int, src []uint8, lds, rows, n int, flip uint8) {
+	if rows == 0 || n == 0 {
+		return
+	}
+	_, _ = dst[(rows-1)*ldd+n-1], src[(rows-1)*lds+2*n-2]
+	if isa.Current() < isa.AVX512 {
+		stridedBytes(dst, ldd, src, lds, rows, n, 2, flip)
+		return
+	}
+	secondBytesAVX512(&dst[0], ldd, &src[0], lds, rows, n, uint32(flip)*0x01010101)
+}
+
+// mostBytes makes dst the larger of itself and src, byte by byte.
+func mostBytes(dst, src []uint8) {
+	src = src[:len(dst)]
+	if isa.Current() < isa.AVX512 || len(dst) == 0 {
+		mostBytesPortable(dst, src)
+		return
+	}
+	mostBytesAVX512(&dst[0], &src[0], len(dst))
+}
+
 // depthwiseQuads writes one output plane: pitch is the distance of two of its
 // rows in src, which reaches overread bytes beyond what the taps see.
 func depthwiseQuads(dst, src []uint8, pitch int, offsets []int32, w []uint32, s *Shape, add int32, scale float32, o *igemm.Output) {

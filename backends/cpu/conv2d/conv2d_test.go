@@ -170,6 +170,46 @@ func TestPooling(t *testing.T) {
 	}
 }
 
+// TestBytePooling compares maxima of bytes of both kinds with the definition.
+func TestBytePooling(t *testing.T) {
+	p := pool.New(2)
+	defer p.Close()
+	eachISA(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(13, 14))
+		for trial := range 150 {
+			s := randomShape(r, true)
+			s.Cout = 1
+			if trial%5 == 0 {
+				s.In, s.Kernel, s.Stride, s.Dilation, s.Pad, s.Out = [2]int{9, 170}, [2]int{3, 3}, [2]int{2, 2}, [2]int{1, 1}, [2]int{1, 1}, [2]int{5, 85}
+			}
+			in, out := s.In[0]*s.In[1], s.Out[0]*s.Out[1]
+			x, y := make([]uint8, s.Batch*s.Groups*in), make([]uint8, s.Batch*s.Groups*out)
+			for i := range x {
+				x[i] = uint8(r.IntN(256))
+			}
+			signed := trial%2 == 0
+			c, err := NewByteMaxPool(s, p.Workers(), signed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Run(p, y, x)
+			for i, got := range y {
+				top, any := -1000, false
+				s.each(i%out/s.Out[1], i%s.Out[1], func(_, pixel int) {
+					v := int(x[i/out*in+pixel])
+					if signed {
+						v = int(int8(v))
+					}
+					top, any = max(top, v), true
+				})
+				if any && got != uint8(top) {
+					t.Fatalf("trial %d, signed %v, %+v: element %d is %d, want %d", trial, signed, s, i, got, uint8(top))
+				}
+			}
+		}
+	})
+}
+
 // TestTransposed checks that the transposed convolution is the gradient: the
 // inner product of conv(x) with y is that of x with transposed(y).
 func TestTransposed(t *testing.T) {

@@ -41,6 +41,42 @@ func TestRows(t *testing.T) {
 	})
 }
 
+// TestSecondBytes: the same of bytes.
+func TestSecondBytes(t *testing.T) {
+	from, to := guardpage.New(t), guardpage.New(t)
+	eachISA(t, func(t *testing.T) {
+		for n := 1; n < 150; n++ {
+			const rows = 3
+			lds, ldd := 2*n+2, n+1
+			src, dst := from.Bytes((rows-1)*lds+2*n-1), to.Bytes((rows-1)*ldd+n)
+			for i := range src {
+				src[i] = uint8(i * 7)
+			}
+			clear(dst)
+			secondBytes(dst, ldd, src, lds, rows, n, 0x80)
+			for i, v := range dst {
+				want := uint8((i/ldd*lds+i%ldd*2)*7) ^ 0x80
+				if i%ldd == n { // between two rows
+					want = 0
+				}
+				if v != want {
+					t.Fatalf("%d bytes: byte %d is %d, want %d", n, i, v, want)
+				}
+			}
+			most, other := from.Bytes(n), to.Bytes(n)
+			for i := range most {
+				most[i], other[i] = uint8(i*91), uint8(i*57)
+			}
+			mostBytes(most, other)
+			for i, v := range most {
+				if v != max(uint8(i*91), uint8(i*57)) {
+					t.Fatalf("%d bytes: the larger of two is %d at %d", n, v, i)
+				}
+			}
+		}
+	})
+}
+
 // TestClampRows: all lengths against an inaccessible page; NaN stays NaN.
 func TestClampRows(t *testing.T) {
 	g := guardpage.New(t)

@@ -152,17 +152,31 @@ func (p *planes) inside(dst, src []float32) {
 // insideBytes is inside for bytes.
 func (p *planes) insideBytes(dst, src []uint8, flip uint8) {
 	for _, m := range p.moves {
-		if p.step == 1 {
+		switch p.step {
+		case 1:
 			copyBytes(dst[m.dst:], p.pitch, src[m.src:], p.lds, m.rows, m.n, flip)
-			continue
+		case 2:
+			secondBytes(dst[m.dst:], p.pitch, src[m.src:], p.lds, m.rows, m.n, flip)
+		default:
+			stridedBytes(dst[m.dst:], p.pitch, src[m.src:], p.lds, m.rows, m.n, p.step, flip)
 		}
-		strided(dst[m.dst:], p.pitch, src[m.src:], p.lds, m.rows, m.n, p.step)
-		for r := range m.rows {
-			row := dst[m.dst+r*p.pitch:][:m.n]
-			for i := range row {
-				row[i] ^= flip
-			}
+	}
+}
+
+// stridedBytes is strided with flip combined by exclusive or.
+func stridedBytes(dst []uint8, ldd int, src []uint8, lds, rows, n, step int, flip uint8) {
+	strided(dst, ldd, src, lds, rows, n, step)
+	for r := range rows {
+		row := dst[r*ldd:][:n]
+		for i := range row {
+			row[i] ^= flip
 		}
+	}
+}
+
+func mostBytesPortable(dst, src []uint8) {
+	for i, v := range src {
+		dst[i] = max(dst[i], v)
 	}
 }
 
