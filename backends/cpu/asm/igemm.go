@@ -23,8 +23,85 @@ func igemmKernels() {
 			igemmTiles(unsignedA, both)
 		}
 	}
+	for _, unsignedA := range []bool{true, false} {
+		for rows := 1; rows <= 2; rows++ {
+			igemmKernelAVX2(rows, unsignedA)
+		}
+	}
 	igemmInterleave()
 	igemmRequantize()
+}
+
+// igemmKernelAVX2 emits a kernel without VPDPBUSD. Its forerunner VPMADDUBSW saturates,
+// so bytes become words first, whose products VPMADDWD adds up in pairs, exactly: a sum
+// of a column is two until the end. 16 columns at a time.
+func igemmKernelAVX2(rows int, unsignedA bool) {
+	kind := "columns"
+	if unsignedA {
+		kind = "rows"
+	}
+	name := fmt.Sprintf("%s%dAVX2", kind, rows)
+	TEXT(name, NOSPLIT, "func(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)")
+	Doc(fmt.Sprintf("%s is the kernel for %d rows; see type kernel.", name, rows))
+	Pragma("noescape")
+	widen := func(from operand.Op, to reg.VecVirtual, unsigned bool) {
+		if unsigned {
+			VPMOVZXBW(from, to)
+		} else {
+			VPMOVSXBW(from, to)
+		}
+	}
+	for pass := range 2 {
+		label := func(s string) string { return fmt.Sprintf("%s%d", s, pass) }
+		a, lda, b, quads := Load(Param("a"), GP64()), Load(Param("lda"), GP64()), Load(Param("b"), GP64()), Load(Param("quads"), GP64())
+		var sums [][4]reg.VecVirtual
+		for range rows {
+			s := [4]reg.VecVirtual{YMM(), YMM(), YMM(), YMM()}
+			for _, z := range s {
+				VPXOR(z, z, z)
+			}
+			sums = append(sums, s)
+		}
+		TESTQ(quads, quads)
+		JZ(operand.LabelRef(label("out")))
+		Label(label("loop"))
+		var columns [4]reg.VecVirtual
+		for v := range columns {
+			columns[v] = YMM()
+			widen(operand.Mem{Base: b, Disp: 64*pass + 16*v}, columns[v], !unsignedA)
+		}
+		for r := range rows {
+			four, x, t := XMM(), YMM(), YMM()
+			m := operand.Mem{Base: a}
+			if r == 1 {
+				m.Index, m.Scale = lda, 1
+			}
+			VPBROADCASTD(m, four)
+			widen(four, x, unsignedA)
+			for v, y := range columns {
+				VPMADDWD(x, y, t)
+				VPADDD(t, sums[r][v], sums[r][v])
+			}
+		}
+		ADDQ(operand.Imm(4), a)
+		ADDQ(operand.U32(128), b)
+		DECQ(quads)
+		JNZ(operand.LabelRef(label("loop")))
+		Label(label("out"))
+		c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
+		for r, s := range sums {
+			for pair := range 2 {
+				VPHADDD(s[2*pair+1], s[2*pair], s[2*pair])
+				VPERMQ(operand.Imm(0xd8), s[2*pair], s[2*pair])
+				VMOVDQU(s[2*pair], operand.Mem{Base: c, Disp: 64*pass + 32*pair})
+			}
+			if r+1 < rows {
+				LEAQ(operand.Mem{Base: c, Index: ldc, Scale: 4}, c)
+			}
+		}
+	}
+	VZEROUPPER()
+	RET()
 }
 
 func igemmKernel(rows int, unsignedA bool) {

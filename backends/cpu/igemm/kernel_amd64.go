@@ -22,6 +22,12 @@ var vnni = Kernels{
 	},
 }
 
+var avx2 = Kernels{
+	Rows: 2, interleaveFast: true,
+	unsignedA: [MaxRows + 1]kernel{1: rows1AVX2, 2: rows2AVX2},
+	unsignedB: [MaxRows + 1]kernel{1: columns1AVX2, 2: columns2AVX2},
+}
+
 // tiles are kernels on the tile registers, of which few rows or other than whole steps
 // would make nothing.
 var tiles = func() Kernels {
@@ -76,6 +82,9 @@ func Current() *Kernels {
 	}
 	if isa.VNNI() {
 		return &vnni
+	}
+	if isa.Current() >= isa.AVX2 {
+		return &avx2
 	}
 	return &portableKernels
 }

@@ -164,6 +164,26 @@ func columns16Tiles(config *[64]byte, steps int, a *uint8, lda int, b *uint8, c 
 //go:noescape
 func columns32Tiles(config *[64]byte, steps int, a *uint8, lda int, b *uint8, c *int32, ldc int)
 
+// rows1AVX2 is the kernel for 1 rows; see type kernel.
+//
+//go:noescape
+func rows1AVX2(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+
+// rows2AVX2 is the kernel for 2 rows; see type kernel.
+//
+//go:noescape
+func rows2AVX2(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+
+// columns1AVX2 is the kernel for 1 rows; see type kernel.
+//
+//go:noescape
+func columns1AVX2(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+
+// columns2AVX2 is the kernel for 2 rows; see type kernel.
+//
+//go:noescape
+func columns2AVX2(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+
 // interleaveAVX2 writes dst[128*q+4*j+i] = src[taps[4*q+i]+j] for j < 32.
 //
 //go:noescape

@@ -2844,6 +2844,434 @@ loop:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0; // TILERELEASE
 	RET
 
+// func rows1AVX2(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+// Requires: AVX, AVX2
+TEXT ·rows1AVX2(SB), NOSPLIT, $0-48
+	MOVQ  a+8(FP), AX
+	MOVQ  lda+16(FP), CX
+	MOVQ  b+24(FP), CX
+	MOVQ  quads+0(FP), DX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	TESTQ DX, DX
+	JZ    out0
+
+loop0:
+	VPMOVSXBW    (CX), Y4
+	VPMOVSXBW    16(CX), Y5
+	VPMOVSXBW    32(CX), Y6
+	VPMOVSXBW    48(CX), Y7
+	VPBROADCASTD (AX), X8
+	VPMOVZXBW    X8, Y8
+	VPMADDWD     Y8, Y4, Y4
+	VPADDD       Y4, Y0, Y0
+	VPMADDWD     Y8, Y5, Y4
+	VPADDD       Y4, Y1, Y1
+	VPMADDWD     Y8, Y6, Y4
+	VPADDD       Y4, Y2, Y2
+	VPMADDWD     Y8, Y7, Y4
+	VPADDD       Y4, Y3, Y3
+	ADDQ         $0x04, AX
+	ADDQ         $0x00000080, CX
+	DECQ         DX
+	JNZ          loop0
+
+out0:
+	MOVQ    c+32(FP), AX
+	MOVQ    ldc+40(FP), CX
+	VPHADDD Y1, Y0, Y0
+	VPERMQ  $0xd8, Y0, Y0
+	VMOVDQU Y0, (AX)
+	VPHADDD Y3, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VMOVDQU Y2, 32(AX)
+	MOVQ    a+8(FP), AX
+	MOVQ    lda+16(FP), CX
+	MOVQ    b+24(FP), CX
+	MOVQ    quads+0(FP), DX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	TESTQ   DX, DX
+	JZ      out1
+
+loop1:
+	VPMOVSXBW    64(CX), Y4
+	VPMOVSXBW    80(CX), Y5
+	VPMOVSXBW    96(CX), Y6
+	VPMOVSXBW    112(CX), Y7
+	VPBROADCASTD (AX), X8
+	VPMOVZXBW    X8, Y8
+	VPMADDWD     Y8, Y4, Y4
+	VPADDD       Y4, Y0, Y0
+	VPMADDWD     Y8, Y5, Y4
+	VPADDD       Y4, Y1, Y1
+	VPMADDWD     Y8, Y6, Y4
+	VPADDD       Y4, Y2, Y2
+	VPMADDWD     Y8, Y7, Y4
+	VPADDD       Y4, Y3, Y3
+	ADDQ         $0x04, AX
+	ADDQ         $0x00000080, CX
+	DECQ         DX
+	JNZ          loop1
+
+out1:
+	MOVQ    c+32(FP), AX
+	MOVQ    ldc+40(FP), CX
+	VPHADDD Y1, Y0, Y0
+	VPERMQ  $0xd8, Y0, Y0
+	VMOVDQU Y0, 64(AX)
+	VPHADDD Y3, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VMOVDQU Y2, 96(AX)
+	VZEROUPPER
+	RET
+
+// func rows2AVX2(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+// Requires: AVX, AVX2
+TEXT ·rows2AVX2(SB), NOSPLIT, $0-48
+	MOVQ  a+8(FP), AX
+	MOVQ  lda+16(FP), CX
+	MOVQ  b+24(FP), DX
+	MOVQ  quads+0(FP), BX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	TESTQ BX, BX
+	JZ    out0
+
+loop0:
+	VPMOVSXBW    (DX), Y8
+	VPMOVSXBW    16(DX), Y9
+	VPMOVSXBW    32(DX), Y10
+	VPMOVSXBW    48(DX), Y11
+	VPBROADCASTD (AX), X12
+	VPMOVZXBW    X12, Y12
+	VPMADDWD     Y12, Y8, Y13
+	VPADDD       Y13, Y0, Y0
+	VPMADDWD     Y12, Y9, Y13
+	VPADDD       Y13, Y1, Y1
+	VPMADDWD     Y12, Y10, Y13
+	VPADDD       Y13, Y2, Y2
+	VPMADDWD     Y12, Y11, Y13
+	VPADDD       Y13, Y3, Y3
+	VPBROADCASTD (AX)(CX*1), X12
+	VPMOVZXBW    X12, Y12
+	VPMADDWD     Y12, Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPMADDWD     Y12, Y9, Y8
+	VPADDD       Y8, Y5, Y5
+	VPMADDWD     Y12, Y10, Y8
+	VPADDD       Y8, Y6, Y6
+	VPMADDWD     Y12, Y11, Y8
+	VPADDD       Y8, Y7, Y7
+	ADDQ         $0x04, AX
+	ADDQ         $0x00000080, DX
+	DECQ         BX
+	JNZ          loop0
+
+out0:
+	MOVQ    c+32(FP), AX
+	MOVQ    ldc+40(FP), CX
+	VPHADDD Y1, Y0, Y0
+	VPERMQ  $0xd8, Y0, Y0
+	VMOVDQU Y0, (AX)
+	VPHADDD Y3, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VMOVDQU Y2, 32(AX)
+	LEAQ    (AX)(CX*4), AX
+	VPHADDD Y5, Y4, Y4
+	VPERMQ  $0xd8, Y4, Y4
+	VMOVDQU Y4, (AX)
+	VPHADDD Y7, Y6, Y6
+	VPERMQ  $0xd8, Y6, Y6
+	VMOVDQU Y6, 32(AX)
+	MOVQ    a+8(FP), AX
+	MOVQ    lda+16(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    quads+0(FP), BX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+	TESTQ   BX, BX
+	JZ      out1
+
+loop1:
+	VPMOVSXBW    64(DX), Y8
+	VPMOVSXBW    80(DX), Y9
+	VPMOVSXBW    96(DX), Y10
+	VPMOVSXBW    112(DX), Y11
+	VPBROADCASTD (AX), X12
+	VPMOVZXBW    X12, Y12
+	VPMADDWD     Y12, Y8, Y13
+	VPADDD       Y13, Y0, Y0
+	VPMADDWD     Y12, Y9, Y13
+	VPADDD       Y13, Y1, Y1
+	VPMADDWD     Y12, Y10, Y13
+	VPADDD       Y13, Y2, Y2
+	VPMADDWD     Y12, Y11, Y13
+	VPADDD       Y13, Y3, Y3
+	VPBROADCASTD (AX)(CX*1), X12
+	VPMOVZXBW    X12, Y12
+	VPMADDWD     Y12, Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPMADDWD     Y12, Y9, Y8
+	VPADDD       Y8, Y5, Y5
+	VPMADDWD     Y12, Y10, Y8
+	VPADDD       Y8, Y6, Y6
+	VPMADDWD     Y12, Y11, Y8
+	VPADDD       Y8, Y7, Y7
+	ADDQ         $0x04, AX
+	ADDQ         $0x00000080, DX
+	DECQ         BX
+	JNZ          loop1
+
+out1:
+	MOVQ    c+32(FP), AX
+	MOVQ    ldc+40(FP), CX
+	VPHADDD Y1, Y0, Y0
+	VPERMQ  $0xd8, Y0, Y0
+	VMOVDQU Y0, 64(AX)
+	VPHADDD Y3, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VMOVDQU Y2, 96(AX)
+	LEAQ    (AX)(CX*4), AX
+	VPHADDD Y5, Y4, Y4
+	VPERMQ  $0xd8, Y4, Y4
+	VMOVDQU Y4, 64(AX)
+	VPHADDD Y7, Y6, Y6
+	VPERMQ  $0xd8, Y6, Y6
+	VMOVDQU Y6, 96(AX)
+	VZEROUPPER
+	RET
+
+// func columns1AVX2(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+// Requires: AVX, AVX2
+TEXT ·columns1AVX2(SB), NOSPLIT, $0-48
+	MOVQ  a+8(FP), AX
+	MOVQ  lda+16(FP), CX
+	MOVQ  b+24(FP), CX
+	MOVQ  quads+0(FP), DX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	TESTQ DX, DX
+	JZ    out0
+
+loop0:
+	VPMOVZXBW    (CX), Y4
+	VPMOVZXBW    16(CX), Y5
+	VPMOVZXBW    32(CX), Y6
+	VPMOVZXBW    48(CX), Y7
+	VPBROADCASTD (AX), X8
+	VPMOVSXBW    X8, Y8
+	VPMADDWD     Y8, Y4, Y4
+	VPADDD       Y4, Y0, Y0
+	VPMADDWD     Y8, Y5, Y4
+	VPADDD       Y4, Y1, Y1
+	VPMADDWD     Y8, Y6, Y4
+	VPADDD       Y4, Y2, Y2
+	VPMADDWD     Y8, Y7, Y4
+	VPADDD       Y4, Y3, Y3
+	ADDQ         $0x04, AX
+	ADDQ         $0x00000080, CX
+	DECQ         DX
+	JNZ          loop0
+
+out0:
+	MOVQ    c+32(FP), AX
+	MOVQ    ldc+40(FP), CX
+	VPHADDD Y1, Y0, Y0
+	VPERMQ  $0xd8, Y0, Y0
+	VMOVDQU Y0, (AX)
+	VPHADDD Y3, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VMOVDQU Y2, 32(AX)
+	MOVQ    a+8(FP), AX
+	MOVQ    lda+16(FP), CX
+	MOVQ    b+24(FP), CX
+	MOVQ    quads+0(FP), DX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	TESTQ   DX, DX
+	JZ      out1
+
+loop1:
+	VPMOVZXBW    64(CX), Y4
+	VPMOVZXBW    80(CX), Y5
+	VPMOVZXBW    96(CX), Y6
+	VPMOVZXBW    112(CX), Y7
+	VPBROADCASTD (AX), X8
+	VPMOVSXBW    X8, Y8
+	VPMADDWD     Y8, Y4, Y4
+	VPADDD       Y4, Y0, Y0
+	VPMADDWD     Y8, Y5, Y4
+	VPADDD       Y4, Y1, Y1
+	VPMADDWD     Y8, Y6, Y4
+	VPADDD       Y4, Y2, Y2
+	VPMADDWD     Y8, Y7, Y4
+	VPADDD       Y4, Y3, Y3
+	ADDQ         $0x04, AX
+	ADDQ         $0x00000080, CX
+	DECQ         DX
+	JNZ          loop1
+
+out1:
+	MOVQ    c+32(FP), AX
+	MOVQ    ldc+40(FP), CX
+	VPHADDD Y1, Y0, Y0
+	VPERMQ  $0xd8, Y0, Y0
+	VMOVDQU Y0, 64(AX)
+	VPHADDD Y3, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VMOVDQU Y2, 96(AX)
+	VZEROUPPER
+	RET
+
+// func columns2AVX2(quads int, a *uint8, lda int, b *uint8, c *int32, ldc int)
+// Requires: AVX, AVX2
+TEXT ·columns2AVX2(SB), NOSPLIT, $0-48
+	MOVQ  a+8(FP), AX
+	MOVQ  lda+16(FP), CX
+	MOVQ  b+24(FP), DX
+	MOVQ  quads+0(FP), BX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	TESTQ BX, BX
+	JZ    out0
+
+loop0:
+	VPMOVZXBW    (DX), Y8
+	VPMOVZXBW    16(DX), Y9
+	VPMOVZXBW    32(DX), Y10
+	VPMOVZXBW    48(DX), Y11
+	VPBROADCASTD (AX), X12
+	VPMOVSXBW    X12, Y12
+	VPMADDWD     Y12, Y8, Y13
+	VPADDD       Y13, Y0, Y0
+	VPMADDWD     Y12, Y9, Y13
+	VPADDD       Y13, Y1, Y1
+	VPMADDWD     Y12, Y10, Y13
+	VPADDD       Y13, Y2, Y2
+	VPMADDWD     Y12, Y11, Y13
+	VPADDD       Y13, Y3, Y3
+	VPBROADCASTD (AX)(CX*1), X12
+	VPMOVSXBW    X12, Y12
+	VPMADDWD     Y12, Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPMADDWD     Y12, Y9, Y8
+	VPADDD       Y8, Y5, Y5
+	VPMADDWD     Y12, Y10, Y8
+	VPADDD       Y8, Y6, Y6
+	VPMADDWD     Y12, Y11, Y8
+	VPADDD       Y8, Y7, Y7
+	ADDQ         $0x04, AX
+	ADDQ         $0x00000080, DX
+	DECQ         BX
+	JNZ          loop0
+
+out0:
+	MOVQ    c+32(FP), AX
+	MOVQ    ldc+40(FP), CX
+	VPHADDD Y1, Y0, Y0
+	VPERMQ  $0xd8, Y0, Y0
+	VMOVDQU Y0, (AX)
+	VPHADDD Y3, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VMOVDQU Y2, 32(AX)
+	LEAQ    (AX)(CX*4), AX
+	VPHADDD Y5, Y4, Y4
+	VPERMQ  $0xd8, Y4, Y4
+	VMOVDQU Y4, (AX)
+	VPHADDD Y7, Y6, Y6
+	VPERMQ  $0xd8, Y6, Y6
+	VMOVDQU Y6, 32(AX)
+	MOVQ    a+8(FP), AX
+	MOVQ    lda+16(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    quads+0(FP), BX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+	TESTQ   BX, BX
+	JZ      out1
+
+loop1:
+	VPMOVZXBW    64(DX), Y8
+	VPMOVZXBW    80(DX), Y9
+	VPMOVZXBW    96(DX), Y10
+	VPMOVZXBW    112(DX), Y11
+	VPBROADCASTD (AX), X12
+	VPMOVSXBW    X12, Y12
+	VPMADDWD     Y12, Y8, Y13
+	VPADDD       Y13, Y0, Y0
+	VPMADDWD     Y12, Y9, Y13
+	VPADDD       Y13, Y1, Y1
+	VPMADDWD     Y12, Y10, Y13
+	VPADDD       Y13, Y2, Y2
+	VPMADDWD     Y12, Y11, Y13
+	VPADDD       Y13, Y3, Y3
+	VPBROADCASTD (AX)(CX*1), X12
+	VPMOVSXBW    X12, Y12
+	VPMADDWD     Y12, Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPMADDWD     Y12, Y9, Y8
+	VPADDD       Y8, Y5, Y5
+	VPMADDWD     Y12, Y10, Y8
+	VPADDD       Y8, Y6, Y6
+	VPMADDWD     Y12, Y11, Y8
+	VPADDD       Y8, Y7, Y7
+	ADDQ         $0x04, AX
+	ADDQ         $0x00000080, DX
+	DECQ         BX
+	JNZ          loop1
+
+out1:
+	MOVQ    c+32(FP), AX
+	MOVQ    ldc+40(FP), CX
+	VPHADDD Y1, Y0, Y0
+	VPERMQ  $0xd8, Y0, Y0
+	VMOVDQU Y0, 64(AX)
+	VPHADDD Y3, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VMOVDQU Y2, 96(AX)
+	LEAQ    (AX)(CX*4), AX
+	VPHADDD Y5, Y4, Y4
+	VPERMQ  $0xd8, Y4, Y4
+	VMOVDQU Y4, 64(AX)
+	VPHADDD Y7, Y6, Y6
+	VPERMQ  $0xd8, Y6, Y6
+	VMOVDQU Y6, 96(AX)
+	VZEROUPPER
+	RET
+
 // func interleaveAVX2(dst *uint8, src *uint8, taps *int32, quads int)
 // Requires: AVX, AVX2
 TEXT ·interleaveAVX2(SB), NOSPLIT, $0-32
