@@ -13,7 +13,8 @@
 //
 // Models compute in their own types. Options of the target: compute=bf16 keeps what a float model has between its
 // inputs, outputs and states as bfloat16 and multiplies on tensor cores; compute=tf32 rounds the operands of float products to 10
-// bits; the default, f32, does neither. blas=off takes our own matrix products, graphs=off launches every time,
+// bits; the default, f32, does neither. blas=off takes our own matrix products, search=on
+// times cuBLASLt's algorithms for large products once for each length of a prompt, a second or two, and takes the fastest, graphs=off launches every time,
 // overlap=off lets no kernel start before the one before it has ended, blocks=off keeps decoding blocks from being joined in one launch,
 // rtc=on compiles all chains of element-wise operators where NVRTC is there and off none (auto: those of many elements), device=N picks a
 // device.
@@ -79,6 +80,7 @@ type settings struct {
 	blas, graphs bool
 	overlap      bool
 	blocks       bool
+	search       bool   // time cuBLASLt's algorithms
 	rtc          string // which chains NVRTC compiles: auto, on, off
 	device       int
 }
@@ -92,11 +94,11 @@ func readSettings(t backends.Target) (settings, error) {
 				return s, fmt.Errorf("option compute=%s: expected f32, tf32 or bf16", v)
 			}
 			s.compute = v
-		case "blas", "graphs", "overlap", "blocks":
+		case "blas", "graphs", "overlap", "blocks", "search":
 			if v != "on" && v != "off" {
 				return s, fmt.Errorf("option %s=%s: expected on or off", k, v)
 			}
-			*map[string]*bool{"blas": &s.blas, "graphs": &s.graphs, "overlap": &s.overlap, "blocks": &s.blocks}[k] = v == "on"
+			*map[string]*bool{"blas": &s.blas, "graphs": &s.graphs, "overlap": &s.overlap, "blocks": &s.blocks, "search": &s.search}[k] = v == "on"
 		case "rtc":
 			if v != "auto" && v != "on" && v != "off" {
 				return s, fmt.Errorf("option rtc=%s: expected auto, on or off", v)
@@ -109,7 +111,7 @@ func readSettings(t backends.Target) (settings, error) {
 			}
 			s.device = n
 		default:
-			return s, fmt.Errorf("option %s=%s: the cuda backend knows compute, blas, graphs, overlap, blocks, rtc and device", k, v)
+			return s, fmt.Errorf("option %s=%s: the cuda backend knows compute, blas, search, graphs, overlap, blocks, rtc and device", k, v)
 		}
 	}
 	return s, nil

@@ -26,6 +26,7 @@ type device struct {
 	found   map[string]*driver.Function
 	numbers map[string]int
 	chains  map[string]*driver.Function // compiled, by text
+	choices map[driver.Product]int      // algorithms of cuBLASLt, by product; addresses modulo 256
 }
 
 func openDevice(s settings) (*device, error) {
@@ -38,7 +39,7 @@ func openDevice(s settings) (*device, error) {
 		d.Close()
 		return nil, fmt.Errorf("%s: %w", d.Info.Name, err)
 	}
-	dev := &device{Device: d, arch: arch, modules: map[string]*driver.Module{}, found: map[string]*driver.Function{}, numbers: map[string]int{}, chains: map[string]*driver.Function{}}
+	dev := &device{Device: d, arch: arch, modules: map[string]*driver.Module{}, found: map[string]*driver.Function{}, numbers: map[string]int{}, chains: map[string]*driver.Function{}, choices: map[driver.Product]int{}}
 	// Graphs keep such edges from CUDA 12.3 on; the code for sm_80 and PTX has no waits.
 	d.Overlap = s.overlap && d.Info.Driver >= 12030 && (arch == "sm_90a" || arch == "sm_100")
 	if s.blas {

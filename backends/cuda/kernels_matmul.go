@@ -374,8 +374,19 @@ func (b *Bind) blas(g gemm) error {
 		if q.Residual {
 			q.C0 = g.residual.addr()
 		}
+		choice := 0
+		if e.set.search && g.batch == 1 {
+			fill, right := 0, ((g.k-1)*g.ldb+g.n)*g.b.DType.Size()
+			if g.a.root.kind == inArena {
+				fill = ((g.m-1)*g.lda + g.k) * g.a.DType.Size()
+			}
+			if g.transB {
+				right = ((g.n-1)*g.ldb + g.k) * g.b.DType.Size()
+			}
+			choice = e.dev.fastest(q, fill, right)
+		}
 		var err error
-		if plan, err = e.dev.blas.Plan(q, workspaceBytes); err != nil {
+		if plan, err = e.dev.blas.Plan(q, workspaceBytes, choice); err != nil {
 			plan = nil
 			other.p.place()
 			return nil

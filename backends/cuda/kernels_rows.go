@@ -13,6 +13,8 @@ import (
 // maxNorm is the longest row that a block keeps in shared memory.
 const maxNorm = 48<<10/4 - 32
 
+const normLane = 12 // eights of a row that a lane of norm_warps takes
+
 func rowKernels() []*Kernel {
 	onlyFirst := func(n *graph.Node, t backends.Target) error {
 		for i, v := range n.Out {
@@ -137,6 +139,9 @@ func lowerNorm(b *Bind, n *graph.Node) error {
 	p := (&params{}).tensor(x).tensor(z).tensor(weight).tensor(bias).tensor(b.Out(0)).i64(rows, cols, ldx, ldz, width, mean, after).f32(n.Attrs.Float("epsilon", 1e-5)).i32(fours)
 	many := rows*(width/cols) > 4*b.dev().Info.Multiprocessors
 	if name, half := half16[x.DType]; half && fours == 1 && many && mean == 0 && after == 0 && bias == nil && eights(x, z, b.Out(0), cols, ldx, ldz) {
+		if z == nil && cols == width && cols <= normLane*8*32 {
+			return b.Launch("norm", "norm_warps_"+name, ceilDiv(rows, 4), 128, 0, p)
+		}
 		return b.Launch("norm", "norm_eights_"+name, rows*(width/cols), alignUp(ceilDiv(cols/8, 4), 32), 128, p)
 	}
 	threads := rowThreads(cols)

@@ -350,7 +350,7 @@ def time_model():
     model = program("model")
     if not model:
         return
-    for args in (["-batch", "1,8,64"], ["-batch", "8", "-prompt", "4096"],
+    for args in (["-batch", "1,8,64"], ["-batch", "8", "-prompt", "4096"], ["-batch", "8", "-prompt", "4096", "-set", "search=on"],
                  ["-batch", "1", "-set", "overlap=off"], ["-batch", "8", "-prompt", "4096", "-blas", "off", "-repeat", "3"], ["-batch", "1", "-dtype", "float"]):
         p = subprocess.run([model, *args, "-profile"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         print(" ".join(args), p.stderr, flush=True)

@@ -46,8 +46,13 @@ type MatmulPlan struct {
 	a C.struct_ssdc_product
 }
 
-// Plan asks for an algorithm that needs at most workspace bytes.
-func (b *BLAS) Plan(p Product, workspace int) (*MatmulPlan, error) {
+var _ = [1]struct{}{}[Choices-C.SSDC_BLAS_CHOICES] // the same number on both sides
+
+// Plan asks for an algorithm that needs at most workspace bytes: the one that cuBLASLt thinks fastest is choice 0.
+func (b *BLAS) Plan(p Product, workspace, choice int) (*MatmulPlan, error) {
+	if choice < 0 || choice >= Choices {
+		return nil, fmt.Errorf("algorithm %d is not among %d", choice, Choices)
+	}
 	q := &MatmulPlan{b: b, a: C.struct_ssdc_product{
 		m: C.int(p.M), n: C.int(p.N), k: C.int(p.K), _type: C.int(p.Type), out_type: C.int(p.OutType), batch: C.int(max(p.Batch, 1)),
 		lda: C.longlong(p.LdA), ldb: C.longlong(p.LdB), ldc: C.longlong(p.LdC),
@@ -63,8 +68,8 @@ func (b *BLAS) Plan(p Product, workspace int) (*MatmulPlan, error) {
 	if p.Residual {
 		q.a.beta = 1
 	}
-	if code := C.ssdc_blas_plan(b.d.ctx, b.h, &q.a, C.size_t(workspace), &q.p); code != 0 {
-		return nil, fmt.Errorf("cuBLASLt has no algorithm for [%d,%d] x [%d,%d]: status %d", p.M, p.K, p.K, p.N, code)
+	if code := C.ssdc_blas_plan(b.d.ctx, b.h, &q.a, C.size_t(workspace), C.int(choice), &q.p); code != 0 {
+		return nil, fmt.Errorf("cuBLASLt has no algorithm %d for [%d,%d] x [%d,%d]: status %d", choice, p.M, p.K, p.K, p.N, code)
 	}
 	return q, nil
 }

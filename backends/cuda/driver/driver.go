@@ -81,6 +81,9 @@ func candidates(env string, names ...string) []string {
 	return names
 }
 
+// Choices is how many algorithms cuBLASLt is asked for at most.
+const Choices = 8
+
 // BLASType numbers cuBLASLt's element types.
 type BLASType int
 

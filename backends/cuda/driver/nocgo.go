@@ -70,7 +70,7 @@ func (*Graph) Close()                                         {}
 func (*Event) Close()                                         {}
 func (*Event) Since(*Event) (float32, error)                  { return 0, errNotBuilt }
 func (*BLAS) Close()                                          {}
-func (*BLAS) Plan(Product, int) (*MatmulPlan, error)          { return nil, errNotBuilt }
+func (*BLAS) Plan(Product, int, int) (*MatmulPlan, error)     { return nil, errNotBuilt }
 func (*MatmulPlan) Close()                                    {}
 func (*MatmulPlan) Run(*Stream, Ptr, int) error               { return errNotBuilt }
 func RTCVersion() (int, int, error)                           { return 0, 0, errNotBuilt }

@@ -251,11 +251,12 @@ static int layout(void **l, int type, int rows, int cols, int64_t ld, int batch,
   return e;
 }
 
-int ssdc_blas_plan(void *c, void *handle, const struct ssdc_product *p, size_t workspace, void **out) {
+int ssdc_blas_plan(void *c, void *handle, const struct ssdc_product *p, size_t workspace, int choice, void **out) {
+  struct heuristic found[SSDC_BLAS_CHOICES];
   WITH(c);
   struct plan *q = calloc(1, sizeof *q);
   const int32_t yes = 1, epilogue = 4;
-  int found = 0;
+  int n = 0;
   // 68: f32 sums; 77: f32 operands rounded to TF32.
   int e = blas.DescCreate(&q->desc, p->fast ? 77 : 68, 0);
   if (!e && p->trans_b) e = blas.DescSet(q->desc, 3, &yes, sizeof yes);
@@ -278,12 +279,13 @@ int ssdc_blas_plan(void *c, void *handle, const struct ssdc_product *p, size_t w
     while (starts[i] % bytes) bytes /= 2;
     e = blas.PrefSet(q->pref, 5 + i, &bytes, sizeof bytes);
   }
-  if (!e) e = blas.Heuristic(handle, q->desc, q->a, q->b, q->c, q->c, q->pref, 1, &q->best, &found);
-  if (!e && (!found || q->best.state)) e = 15;  // not supported
+  if (!e) e = blas.Heuristic(handle, q->desc, q->a, q->b, q->c, q->c, q->pref, choice + 1, found, &n);
+  if (!e && (n <= choice || found[choice].state)) e = 15;  // not supported
   if (e) {
     ssdc_blas_plan_free(q);
     return e;
   }
+  q->best = found[choice];
   *out = q;
   return 0;
 }

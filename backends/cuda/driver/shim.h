@@ -61,8 +61,9 @@ struct ssdc_product {
 int ssdc_blas_open(const char *path, char *err, int n);
 int ssdc_blas_create(void *ctx, void **handle, size_t *version);
 int ssdc_blas_free(void *ctx, void *handle);
-// A plan keeps descriptors and the algorithm that the heuristics gave.
-int ssdc_blas_plan(void *ctx, void *handle, const struct ssdc_product *p, size_t workspace, void **plan);
+// A plan keeps descriptors and an algorithm: of those that the heuristics give, the best first, number `choice`.
+#define SSDC_BLAS_CHOICES 8
+int ssdc_blas_plan(void *ctx, void *handle, const struct ssdc_product *p, size_t workspace, int choice, void **plan);
 int ssdc_blas_run(void *ctx, void *handle, void *plan, const struct ssdc_product *p, ssdc_ptr workspace, size_t bytes, void *stream);
 void ssdc_blas_plan_free(void *plan);
 

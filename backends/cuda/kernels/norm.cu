@@ -1,5 +1,5 @@
 // Rows: normalisations, softmax, reductions. A block takes a row; sums are in f32.
-#include "device.cuh"
+#include "stream.cuh"
 
 namespace {
 
@@ -58,7 +58,7 @@ __device__ __forceinline__ void norm_fours(const Norm &p, float *shared, int64 x
 // whose loads, of 16 bytes, are under way at once.
 template <class T> __device__ __forceinline__ void norm_eights(const Norm &p) {
   SSDC_SHARED(float, shared);  // 32 floats
-  const int64 groups = p.width / p.cols, r = blockIdx.x / groups, g = blockIdx.x % groups;
+  const int64 groups = p.width / p.cols, r = block_from_end() / groups, g = block_from_end() % groups;
   const uint4 *x = reinterpret_cast<const uint4 *>(static_cast<const T *>(p.x.data) + r * p.x_stride + g * p.cols);
   const uint4 *z = reinterpret_cast<const uint4 *>(static_cast<const T *>(p.z.data) + r * p.z_stride + g * p.cols);
   uint4 *y = reinterpret_cast<uint4 *>(static_cast<T *>(p.y.data) + r * p.width + g * p.cols);
@@ -68,8 +68,8 @@ template <class T> __device__ __forceinline__ void norm_eights(const Norm &p) {
   for (int e = 0; e < 4; e++) {
     const int i = threadIdx.x + e * blockDim.x;
     if (i >= n) continue;
-    xs[e] = load_once(x + i);
-    if (p.z.data) zs[e] = load_once(z + i);
+    xs[e] = load_stream(x + i);
+    if (p.z.data) zs[e] = load_stream(z + i);
   }
   float v[4][8], sum = 0;
 #pragma unroll
@@ -81,7 +81,7 @@ template <class T> __device__ __forceinline__ void norm_eights(const Norm &p) {
       float2 a = unpack(T(), xw[k]);
       if (p.z.data) {
         const float2 q = unpack(T(), zw[k]);
-        a.x *= silu_fast(q.x), a.y *= silu_fast(q.y);
+        a.x *= silu_lean(q.x), a.y *= silu_lean(q.y);
       }
       v[e][2 * k] = a.x, v[e][2 * k + 1] = a.y;
       sum += a.x * a.x + a.y * a.y;
@@ -99,10 +99,50 @@ template <class T> __device__ __forceinline__ void norm_eights(const Norm &p) {
   }
 }
 
+// Rows of no more than 8 * 32 * kNormLane elements, without a gate: a warp takes one, so that nobody waits for others.
+constexpr int kNormLane = 12;
+template <class T> __device__ __forceinline__ void norm_warps(const Norm &p) {
+  const int64 r = block_from_end() * (blockDim.x / 32) + threadIdx.x / 32;
+  if (r >= p.rows) return;
+  const int lane = threadIdx.x % 32, n = (int)p.cols / 8;
+  const uint4 *x = reinterpret_cast<const uint4 *>(static_cast<const T *>(p.x.data) + r * p.x_stride);
+  uint4 *y = reinterpret_cast<uint4 *>(static_cast<T *>(p.y.data) + r * p.cols);
+  uint4 xs[kNormLane];
+#pragma unroll
+  for (int e = 0; e < kNormLane; e++)
+    if (lane + 32 * e < n) xs[e] = load_stream(x + lane + 32 * e);
+  float sum = 0;
+#pragma unroll
+  for (int e = 0; e < kNormLane; e++) {
+    if (lane + 32 * e >= n) continue;
+    const unsigned words[4] = {xs[e].x, xs[e].y, xs[e].z, xs[e].w};
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      const float2 a = unpack(T(), words[k]);
+      sum += a.x * a.x + a.y * a.y;
+    }
+  }
+#pragma unroll
+  for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
+  const float scale = 1.f / sqrtf(sum / (8 * n) + p.epsilon);
+#pragma unroll
+  for (int e = 0; e < kNormLane; e++) {
+    const int i = lane + 32 * e;
+    if (i >= n) continue;
+    float4 lo = make_float4(1.f, 1.f, 1.f, 1.f), hi = lo;
+    if (p.weight.data) lo = loadf4(p.weight, 8 * i), hi = loadf4(p.weight, 8 * i + 4);
+    const float2 a = unpack(T(), xs[e].x), b = unpack(T(), xs[e].y), c = unpack(T(), xs[e].z), d = unpack(T(), xs[e].w);
+    y[i] = make_uint4(pack(T(), a.x * scale * lo.x, a.y * scale * lo.y), pack(T(), b.x * scale * lo.z, b.y * scale * lo.w),
+                      pack(T(), c.x * scale * hi.x, c.y * scale * hi.y), pack(T(), d.x * scale * hi.z, d.y * scale * hi.w));
+  }
+}
+
 }  // namespace
 
 SSDC_KERNEL(norm_eights_bf16, Norm, 256) { norm_eights<__nv_bfloat16>(p); }
 SSDC_KERNEL(norm_eights_f16, Norm, 256) { norm_eights<__half>(p); }
+SSDC_KERNEL(norm_warps_bf16, Norm, 128) { norm_warps<__nv_bfloat16>(p); }
+SSDC_KERNEL(norm_warps_f16, Norm, 128) { norm_warps<__half>(p); }
 SSDC_KERNEL(norm_rows, Norm, 512) {
   SSDC_SHARED(float, shared);  // 32 + cols floats
   float *row = shared + 32;
