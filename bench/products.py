@@ -18,7 +18,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = {"f32": ("numpy", "torch", "onnxruntime"), "bf16": ("torch",)}
 FORMATS = ("f32", "bf16", "int8", "int4")
-SHAPES = ("512x3352x768", "512x768x1536", "2048x3352x768", "2048x768x1536", "2048x2048x2048", "8x3352x768", "1x3352x768", "1x50288x768", "8x50288x768")
+SHAPES = ("512x3352x768", "512x768x1536", "2048x3352x768", "2048x768x1536", "2048x2048x2048", "8x3352x768", "4x3352x768", "2x3352x768", "1x3352x768",
+          "1x768x1536", "1x50288x768", "8x50288x768")
 TURN_SECONDS = 0.008  # and as long untimed before, in which threads spread over the processors again
 
 
