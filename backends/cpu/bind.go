@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -55,6 +56,7 @@ type binder struct {
 	alive map[*graph.Value]int // last step that reads a value
 	views map[*graph.Node]bool // nodes that need no step
 	group []span               // per node: the nodes that run together with it
+	plain map[*graph.Node]bool // nodes that get no operand in blocks of channels
 }
 
 // span is a range of steps, both ends included.
@@ -68,8 +70,23 @@ func (e *executable) bind(s *session, shapes [][]int) (p *program, err error) {
 			p, err = nil, fmt.Errorf("graph %q: cannot be bound to inputs of shapes %v: %v", e.plan.Graph.Name, shapes, v)
 		}
 	}()
+	// Nodes whose kernels decline operands in blocks of channels run by definition,
+	// which reads none: then all is bound again without.
+	plain := map[*graph.Node]bool{}
+	for {
+		p, err = e.bindPlain(s, shapes, plain)
+		var d *declined
+		if !errors.As(err, &d) || plain[d.node] {
+			return p, err
+		}
+		plain[d.node] = true
+	}
+}
+
+// bindPlain is bind with nodes that get no operand in blocks.
+func (e *executable) bindPlain(s *session, shapes [][]int, plain map[*graph.Node]bool) (*program, error) {
 	b := &binder{
-		e: e, s: s,
+		e: e, s: s, plain: plain,
 		p: &program{
 			e: e, shapes: shapes, heap: map[*graph.Value]*tensor.Tensor{}, workspaces: map[string]any{},
 			next: make([]*Mem, len(e.plan.States)),

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/ssdc-go/ssdc/backends/cpu/conv2d"
@@ -24,10 +25,18 @@ type Blocking struct {
 	Tied []int
 }
 
+// declined is the error of a kernel that declines operands which it allowed in blocks,
+// so that its node would run by definition.
+type declined struct{ node *graph.Node }
+
+func (d *declined) Error() string {
+	return fmt.Sprintf("%s: the definition reads no images in blocks of channels", d.node)
+}
+
 // blocking is what the kernel of n says.
 func (b *binder) blocking(n *graph.Node) (bl Blocking, ok bool) {
 	k := b.e.kernels[n]
-	if k == nil || b.dynamic(n) {
+	if k == nil || b.plain[n] || b.dynamic(n) {
 		return bl, false
 	}
 	if k.Blocks != nil {

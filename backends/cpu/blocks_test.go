@@ -147,3 +147,24 @@ func TestImagesInBlocks(t *testing.T) {
 	}
 	t.Logf("%d of %d graphs keep values in blocks, %d values", graphs, n, values)
 }
+
+// TestBlocksDeclined: a kernel that turns out not to take what is in blocks runs by
+// definition, on an image that is not.
+func TestBlocksDeclined(t *testing.T) {
+	table := opTable(t)
+	r := rand.New(rand.NewPCG(12, 12))
+	g := graph.New("clip")
+	b := ops.NewBuilder(table, g)
+	x := g.AddInput("x", graph.T(tensor.Float32, graph.Sym("B"), graph.D(16), graph.D(5), graph.D(5)))
+	most := g.AddInput("most", graph.T(tensor.Float32))
+	attrs := graph.Attrs{"pads": []int64{1, 1, 1, 1}}
+	y := b.Op("Relu", nil, b.Op("Conv", attrs, x, b.Const(randn(r, 0.02, 32, 16, 3, 3))))
+	y = b.Op("Conv", attrs, b.Op("Clip", nil, y, nil, most), b.Const(randn(r, 0.02, 16, 32, 3, 3)))
+	y = b.Op("Conv", attrs, b.Op("Tanh", nil, y), b.Const(randn(r, 0.02, 16, 16, 3, 3)))
+	g.AddOutput(y)
+	if b.Err != nil {
+		t.Fatal(b.Err)
+	}
+	s := newSession(t, open(t, table, g, backends.Target{Threads: 2}))
+	agree(t, table, g, s, map[string]*tensor.Tensor{"x": randn(r, 1, 2, 16, 5, 5), "most": tensor.Scalar[float32](0.25)})
+}

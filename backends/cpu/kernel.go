@@ -37,8 +37,8 @@ type Kernel struct {
 	// such nodes run together, a cache-sized tile at a time (tiles.go).
 	Tile func(b *Bind, n *graph.Node) func(lo, hi int)
 	// Blocks, for kernels that deal with images, says which operands may be in blocks
-	// of channels (blocks.go): Mem.Blocks of In and Out then tells Lower, which must
-	// not decline what Blocks allowed. A kernel that has a Tile allows what that does.
+	// of channels (blocks.go): Mem.Blocks of In and Out then tells Lower. A kernel
+	// that has a Tile needs none.
 	Blocks func(b *Bind, n *graph.Node) (Blocking, bool)
 	// Whole computes a node whose results have sizes that only the contents of its
 	// inputs tell, in place of the definition. It may allocate, and the results may

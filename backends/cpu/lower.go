@@ -158,7 +158,7 @@ func (b *binder) lower() error {
 		}
 		for _, v := range append(slices.Clone(n.In), n.Out...) {
 			if v != nil && b.mem[v] != nil && b.mem[v].Blocks {
-				return fmt.Errorf("%s: %q is in blocks of channels, which the definition cannot read: the kernel that allowed it declines now", n, v.Name)
+				return &declined{n}
 			}
 		}
 		b.p.steps = append(b.p.steps, step{b.evalStep(n), n, "", b.cost(b.nodes[i : i+1])})
