@@ -95,3 +95,31 @@ func blocks(t *testing.T, set *plugin.Set, nodes int) *graph.Graph {
 	x.Name = g.UniqueName("y")
 	return g
 }
+
+// TestManyCandidates: where every value has the shape of the input, each might be
+// the next value of a state. 4,000 of them took minutes to look through.
+func TestManyCandidates(t *testing.T) {
+	set := standard(t)
+	g := graph.New("fan")
+	x := g.AddInput("x", graph.T(tensor.Float32, graph.Sym("b"), graph.D(16)))
+	b := passes.NewContext(context.Background(), set.Registry.Table).Builder(g, "")
+	var sum *graph.Value
+	for i := range 4000 {
+		v := b.Op([]string{"Add", "Mul"}[i%2], nil, x, b.Const(tensor.Scalar(float32(i))))
+		if sum != nil {
+			v = b.Op("Add", nil, sum, v)
+		}
+		sum = v
+	}
+	g.AddOutput(sum)
+	if b.Err != nil {
+		t.Fatal(b.Err)
+	}
+	start := time.Now()
+	if err := set.Pipeline.Run(passes.NewContext(context.Background(), set.Registry.Table), g); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(start); d > 30*time.Second {
+		t.Errorf("8,000 nodes take %v", d)
+	}
+}

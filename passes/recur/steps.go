@@ -190,7 +190,14 @@ func (s *step) rewrite() (done bool, err error) {
 		leaving[0], leaving[i] = leaving[i], leaving[0]
 	}
 	var last error
+	spent := 0
 	for i, v := range append(slices.Clone(leaving), rest...) {
+		if spent > maxSearch { // a step is made of tens of nodes; this is no step
+			break
+		}
+		if d := s.order[v.Def] - s.first; d > 0 {
+			spent += d
+		}
 		s.next = v
 		done, err := s.try(i < len(leaving))
 		if done {
@@ -218,6 +225,10 @@ func (s *step) rewrite() (done bool, err error) {
 	}
 	return false, last
 }
+
+// maxSearch bounds the nodes that are looked at for one state: in a graph in which
+// everything has the state's shape, every value might be the one that leaves.
+const maxSearch = 1 << 18
 
 // try takes s.next for the state that leaves. Without done, a nil error means
 // that there is nothing to say.
