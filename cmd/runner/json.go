@@ -3,6 +3,7 @@ package runner
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -32,7 +33,9 @@ func readJSON(m *model.Model, path, name string, put func(string, *tensor.Tensor
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	var raw any
-	if err := d.Decode(&raw); err != nil {
+	if err := d.Decode(&raw); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%s: the file ends before its JSON value does", path)
+	} else if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if _, err := d.Token(); err != io.EOF {
@@ -119,27 +122,36 @@ func fromJSON(t graph.Type, raw any) (*tensor.Tensor, error) {
 	if t.Ranked() && len(shape) != t.Rank() {
 		return nil, fmt.Errorf("want lists nested %d deep, got %d", t.Rank(), len(shape))
 	}
+	// Leaves come before the tensor: the shape is that of the first lists alone, and
+	// those of a small file may promise more than there is memory.
+	leaves, err := appendLeaves(nil, raw, shape)
+	if err != nil {
+		return nil, err
+	}
 	out := tensor.New(t.DType, shape...)
-	at := 0
-	return out, fill(out, raw, shape, &at)
+	for i, r := range leaves {
+		if err := setJSON(out, i, r); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
-func fill(out *tensor.Tensor, raw any, shape []int, at *int) error {
+func appendLeaves(to []any, raw any, shape []int) ([]any, error) {
 	if len(shape) == 0 {
-		i := *at
-		*at++
-		return setJSON(out, i, raw)
+		return append(to, raw), nil
 	}
 	l, ok := raw.([]any)
 	if !ok || len(l) != shape[0] {
-		return fmt.Errorf("the lists are of different lengths: want %d members, got %s", shape[0], kindOf(raw))
+		return nil, fmt.Errorf("the lists are of different lengths: want %d members, got %s", shape[0], kindOf(raw))
 	}
+	var err error
 	for _, r := range l {
-		if err := fill(out, r, shape[1:], at); err != nil {
-			return err
+		if to, err = appendLeaves(to, r, shape[1:]); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return to, nil
 }
 
 func mapFromJSON(t graph.Type, object map[string]any) (*tensor.Tensor, error) {

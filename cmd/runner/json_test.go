@@ -62,7 +62,8 @@ func TestBrokenJSON(t *testing.T) {
 		`{"idz": [[1]]}`:                   `did you mean "ids"`,
 		`[[1]]`:                            "an object whose members are named after inputs",
 		`{"ids": [[1]]} 2`:                 "something follows",
-		`{"ids": [[1]`:                     "unexpected EOF",
+		`{"ids": [[1]`:                     "the file ends before",
+		``:                                 "the file ends before",
 		`{"past_h": [["Nan"]]}`:            `want an element of type float, got "Nan"`,
 		`{"ids": [[9223372036854775808]]}`: "want an element of type int64",
 	} {
@@ -72,6 +73,14 @@ func TestBrokenJSON(t *testing.T) {
 		if _, err := ReadInputs(m, []string{path}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}
+	}
+	unranked := graph.Type{DType: tensor.Float32}
+	long := make([]any, 1<<20) // lists that promise 1<<60 elements and hold 1<<21
+	for i := range long {
+		long[i] = "NaN"
+	}
+	if _, err := fromJSON(unranked, append([]any{append([]any{long}, long...)}, long...)); err == nil || !strings.Contains(err.Error(), "different lengths") {
+		t.Errorf("got %v", err)
 	}
 	num := graph.MapOf(tensor.Int64, tensor.Float32)
 	for text, want := range map[any]string{1: "want an object", "a": "want an object"} {
