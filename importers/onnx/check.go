@@ -165,7 +165,7 @@ func (im *importer) compare(v *graph.Value, vi *proto.ValueInfoProto) error {
 		if v.Def != nil {
 			where = v.Def.String()
 		}
-		return fmt.Errorf("value %q is declared %s, but %s computes %s; the model contradicts itself (Options.IgnoreValueInfo skips this check)", vi.Name, want, where, got)
+		return fmt.Errorf("value %q is declared %s, but %s computes %s; the model contradicts itself: correct what it declares in graph.value_info or graph.output, or clear that shape", vi.Name, want, where, got)
 	}
 	if more {
 		im.model.Declared[v] = want

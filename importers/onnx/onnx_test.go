@@ -209,6 +209,7 @@ func TestModelErrors(t *testing.T) {
 		{"\"nope\" is not defined", func(g *proto.GraphProto) { g.Output[0].Name = "nope" }},
 		{"no element type", func(g *proto.GraphProto) { g.Input[0].Type = nil }},
 		{"declared float[batch,4]", func(g *proto.GraphProto) { g.Output[0] = info("y", "batch", 4) }},
+		{"or clear that shape", func(g *proto.GraphProto) { g.Output[0] = info("y", "batch", 4) }},
 		{"broadcast", func(g *proto.GraphProto) { g.Initializer[0] = floats("w", 1, 2) }},
 		{"needs 12 bytes, raw_data has 3", func(g *proto.GraphProto) { g.Initializer[0] = raw("w", 1, []byte{1, 2, 3}, 3) }},
 		{"has 1 values, want 3", func(g *proto.GraphProto) { g.Initializer[0].FloatData = []float32{1} }},
