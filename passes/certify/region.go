@@ -192,17 +192,23 @@ func knownShape(v *graph.Value, n int) []int {
 func (r *region) concrete(t *ops.Table, size graph.Bindings, shrink map[int64]int64) (*graph.Graph, error) {
 	g, copies := r.g.Clone()
 	b := binder{with: map[string]graph.Dim{}, shrink: shrink}
-	for _, v := range g.Inputs {
-		for _, d := range v.Type.Shape {
-			for _, s := range d.Symbols() {
-				if n, ok := size[s]; ok {
-					b.with[s] = graph.D(n)
-				} else if _, ok := b.with[s]; !ok {
-					n := int64(1) // 256*blocks is long enough with one block
-					if _, bare := d.AsSym(); bare {
-						n = int64(2 + len(b.with))
+	// A batch of one hides what is repeated or laid out wrongly, so symbols that are a
+	// length somewhere come first; of the others one, since 256*blocks is long enough.
+	for _, bare := range []bool{true, false} {
+		for _, v := range g.Inputs {
+			for _, d := range v.Type.Shape {
+				for _, s := range d.Symbols() {
+					if _, bound := b.with[s]; bound {
+						continue
 					}
-					b.with[s] = graph.D(n)
+					_, isLength := d.AsSym()
+					if n, ok := size[s]; ok {
+						b.with[s] = graph.D(n)
+					} else if isLength {
+						b.with[s] = graph.D(int64(2 + len(b.with)))
+					} else if !bare {
+						b.with[s] = graph.D(1)
+					}
 				}
 			}
 		}

@@ -3,6 +3,7 @@ package fuse
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
 	"github.com/ssdc-go/ssdc/graph/tensor"
@@ -49,8 +50,9 @@ type attention struct {
 	scores      *graph.Value // q kt
 	scale       float64
 	softcap     float64
-	masks       []*graph.Value // to be added, in any order
-	sees        *graph.Value   // Boolean: the keys to see, or with hides those to hide; or nil
+	masks       []*graph.Value        // to be added, in any order
+	joined      map[*graph.Value]bool // masks of scores whose heads are in one axis with the batch
+	sees        *graph.Value          // Boolean: the keys to see, or with hides those to hide; or nil
 	hides       bool
 	fill        float64     // what stands for the scores of hidden keys
 	lead        []graph.Dim // of the scores where they have four axes, or nil
@@ -178,6 +180,7 @@ func (a *attention) descend(v *graph.Value) string {
 			if a.scale != 1 {
 				return fmt.Sprintf("the scale is applied after the mask %q is added", m.Name)
 			}
+			a.join(m, v)
 			a.masks, v = append(a.masks, m), s
 		case "Where":
 			s, fill := n.In[1], n.In[2]
@@ -192,6 +195,7 @@ func (a *attention) descend(v *graph.Value) string {
 			if k > hidesKeys || a.sees != nil || a.scale != 1 || a.softcap != 0 {
 				return fmt.Sprintf("%s hides keys with %g; expected at most %g, once and before the scale", n, k, hidesKeys)
 			}
+			a.join(n.In[0], v)
 			a.sees, a.fill, v = n.In[0], k, s
 		case "Reshape":
 			if !sameTail(n.In[0].Type, v.Type) {
@@ -206,6 +210,17 @@ func (a *attention) descend(v *graph.Value) string {
 		}
 	}
 	return ""
+}
+
+// join notes a mask of scores on three axes that has a row of its own for every
+// head of the batch.
+func (a *attention) join(mask, scores *graph.Value) {
+	if scores.Type.Rank() == 3 && mask.Type.Rank() == 3 && !mask.Type.Shape[0].Is(1) {
+		if a.joined == nil {
+			a.joined = map[*graph.Value]bool{}
+		}
+		a.joined[mask] = true
+	}
 }
 
 // side tells the scores, which come from a product, from the mask in a sum.
@@ -351,7 +366,15 @@ func (a *attention) replace(c *passes.Context, g *graph.Graph, order map[*graph.
 	if causal {
 		attrs["is_causal"] = int64(1)
 	} else {
-		mask = a.mask(b, cl)
+		if lead == nil {
+			lead = q.Type.Shape[:2]
+		}
+		for m := range a.joined {
+			if layout.Product(lead...) != m.Type.Shape[0] {
+				return fmt.Errorf("the mask %q has %s heads in its first axis, and the scores %v", m.Name, m.Type.Shape[0], lead)
+			}
+		}
+		mask = a.mask(b, cl, lead)
 	}
 	h.pack(mask)
 	if a.softcap != 0 {
@@ -404,8 +427,14 @@ func sameDims(a, b []graph.Dim) bool {
 
 // mask adds up the masks. A query that sees nothing is not part of the claim:
 // there the softmax is NaN, or with finite numbers the mean of what is hidden,
-// and Attention gives zeros.
-func (a *attention) mask(b *graph.Builder, cl *certify.Claim) *graph.Value {
+// and Attention gives zeros. lead are the batch and the heads.
+func (a *attention) mask(b *graph.Builder, cl *certify.Claim, lead []graph.Dim) *graph.Value {
+	apart := func(m *graph.Value) *graph.Value {
+		if a.joined[m] {
+			return layout.Reshape(b, m, append(slices.Clone(lead), m.Type.Shape[1:]...))
+		}
+		return m
+	}
 	var sum *graph.Value
 	add := func(m *graph.Value) {
 		if sum == nil {
@@ -416,7 +445,7 @@ func (a *attention) mask(b *graph.Builder, cl *certify.Claim) *graph.Value {
 	}
 	for _, m := range a.masks {
 		cl.In = append(cl.In, certify.Input{Value: m})
-		add(m)
+		add(apart(m))
 	}
 	if a.sees == nil {
 		return sum
@@ -427,6 +456,9 @@ func (a *attention) mask(b *graph.Builder, cl *certify.Claim) *graph.Value {
 	}
 	if _, known := ops.KnownOf(sees); !known { // else it is checked as it is
 		cl.In = append(cl.In, certify.Input{Value: sees, Kind: kind})
+	}
+	if sees = apart(sees); b.Err != nil {
+		return nil
 	}
 	if sum == nil && math.IsInf(a.fill, -1) {
 		if a.hides {

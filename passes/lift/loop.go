@@ -83,7 +83,7 @@ func (l *Loop) openLoop() error {
 		return fmt.Errorf("the trip count %q is not a length of a sequence", n.In[0].Name)
 	}
 	l.Length = k[0]
-	carried := len(n.In) - 2
+	carried := max(len(n.In)-2, 0) // a loop that carries nothing may leave its condition out
 	for i := range carried {
 		l.States = append(l.States, &State{body.Inputs[2+i], body.Outputs[1+i], n.In[2+i], n.Output(i)})
 	}

@@ -96,3 +96,21 @@ func TestOpenRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestOpenBare: a loop that carries nothing and leaves its condition out has one input.
+func TestOpenBare(t *testing.T) {
+	g, err := graph.ParseString(`graph g (float[B] x) => (float y)
+<
+  int64[] n = {3}
+> {
+  float y = Loop-16 <body: graph = graph body (int64[] i, bool[] k) => (bool[] k, float[B] x) {
+    }> (n)
+}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := lift.Open(g.Nodes[0])
+	if err != nil || len(l.States) != 0 || len(l.Writes) != 1 || l.Writes[0].V != g.Nodes[0].Out[0] {
+		t.Errorf("got %+v, %v", l, err)
+	}
+}
