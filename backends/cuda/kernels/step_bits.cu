@@ -298,6 +298,7 @@ __device__ __forceinline__ void product(const Step &p, const Block &b, const Sli
       b.out[row * p.width + col] = from_float<Element>(v + residual);
     }
   }
+  __syncwarp();  // all lanes have read what came beside
   if (lane == 0) mbarrier_arrive(beside.bars + 8);
 }
 
