@@ -518,45 +518,9 @@ def one_call(path, heads):
     report(work="one call", finite=bool(torch.isfinite(y).all() and torch.isfinite(hT).all()))
 
 
-def small_calls():
-    """Every path of the state-space kernels once, for check_sanitizer."""
-    def call(run, shape, **options):
-        t = ssd.inputs(**shape, **options)
-        y, hT = ssd.outputs(t)
-        run(ssd.arguments(t, y, hT), t)
-        torch.cuda.synchronize()
-        assert torch.isfinite(y).all() and torch.isfinite(hT).all(), (shape, options)
-
-    for path in (ssd.TMA, ssd.WGMMA, ssd.MMA):
-        gate = path != ssd.TMA
-        call(lambda a, t: ssd.forward(a, path, 2 if gate else 0), dict(B=2, L=200, H=5, P=64, G=1, N=128), h0=True, D=True, z=gate, seq=True)
-        call(lambda a, t: ssd.forward(a, path, 2 if gate else 0), dict(B=1, L=70, H=4, P=80, G=2, N=32), raw_dt=True, dtype=torch.float16)
-        call(lambda a, t: ssd.forward(a, path, 2 if gate else 0), dict(B=2, L=130, H=160, P=64, G=1, N=128), h0=True)  # shared
-        call(lambda a, t: ssd.forward_split(a, path, 5), dict(B=1, L=900, H=3, P=64, G=1, N=128), h0=True, seq=True)
-    for path in (ssd.WGMMA, ssd.MMA):
-        call(lambda a, t: ssd.forward_halves(a, t, path), dict(B=1, L=100, H=3, P=64, G=1, N=256), h0=True, z=True)
-    call(lambda a, t: ssd.forward(a, ssd.SERIAL), dict(B=1, L=30, H=3, P=7, G=1, N=20), h0=True)
-    call(lambda a, t: ssd.step(a), dict(B=3, L=1, H=8, P=64, G=1, N=128), h0=True)
-    report(work="small calls", finite=True)
-
-
 def check_sanitizer():
-    """compute-sanitizer over small_calls, where it is to be had."""
-    import shutil
-    if not shutil.which("compute-sanitizer"):
-        report(peer="compute-sanitizer", missing="it is not on PATH")
-        return
-    for tool, which in (
-            ("memcheck", ["--kernel-name", "kns=ssd"]),
-            # It does not follow barriers of shared memory on which one lane arrives for its warp: ssd_forward_tma is left to the
-            # comparison of bits in check_tma.
-            ("racecheck", ["--kernel-name-exclude", "kns=ssd_forward_tma"]),
-            ("initcheck", [])):  # every kernel: those of torch write what ours read
-        p = subprocess.run(["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *which, sys.executable, __file__, "small_calls"],
-                           text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        told = [line for line in p.stdout.splitlines() if line.startswith("=========")]
-        print("\n".join(told[:60]), flush=True)
-        report(tests=f"compute-sanitizer {tool}: {told[-1].strip('= ') if told else p.stdout[-300:]}", passed=int(p.returncode == 0), failed=[], skipped=0, ok=p.returncode == 0)
+    import sanitize
+    sanitize.check(report)
 
 
 if __name__ == "__main__":
