@@ -98,10 +98,10 @@ type ssdKernels struct {
 	fields, maps func(*params) *params
 }
 
-// ssdSegments is struct Segments: a sequence cut in time.
+// ssdSegments is struct Segments: a sequence cut in time into fronts, and those into segments.
 type ssdSegments struct {
-	states, decay, behind *Mem
-	count, chunks, shares int
+	states, decay, behind   *Mem
+	count, chunks, perFront int
 }
 
 func (k *ssdKernels) args(hand, ready *Mem, g ssdSegments) *params {
@@ -109,7 +109,7 @@ func (k *ssdKernels) args(hand, ready *Mem, g ssdSegments) *params {
 	if k.maps != nil {
 		k.maps(p)
 	}
-	k.fields(p).ptr(hand).ptr(ready).ptr(g.states).ptr(g.decay).ptr(g.behind).i32(g.count, g.chunks, g.shares, 0)
+	k.fields(p).ptr(hand).ptr(ready).ptr(g.states).ptr(g.decay).ptr(g.behind).i32(g.count, g.chunks, g.perFront, 0)
 	if k.maps != nil {
 		p.b = append(p.b, make([]byte, -len(p.b)&63)...) // descriptors align their struct to 64 bytes
 	}
@@ -131,15 +131,22 @@ func (k *ssdKernels) submit() error {
 	b, s := k.b, k.s
 	sequences := s.B * s.G * ceilDiv(s.H/s.G*ceilDiv(s.P, 64), ssdHeads)
 	most := b.dev().Info.Multiprocessors
-	if per := splitChunks(s.L, sequences, most); per*ssdChunk < s.L {
-		return k.split(sequences, per, most)
+	if fronts := splitFronts(s.L, sequences, most); fronts > 1 {
+		return k.split(sequences, fronts, most)
 	}
 	if sequences <= most {
 		return k.forward(sequences, nil, nil, ssdSegments{})
 	}
-	hand, ready := b.Scratch(tensor.Float32, most*64*k.size*ssdHeads), b.Scratch(tensor.Int32, most*ssdHeads)
-	b.Do("fill", nil, func(s *session) error { return s.stream.Set(ready.addr(), 0, 4*most*ssdHeads) })
+	hand, ready := k.handoff(most)
 	return k.forward(most, hand, ready, ssdSegments{})
+}
+
+// handoff is room for states that one block leaves to another, and its flags, all 0.
+func (k *ssdKernels) handoff(slots int) (states, ready *Mem) {
+	flags := 1 + ssdHeads*slots
+	states, ready = k.b.Scratch(tensor.Float32, slots*64*k.size*ssdHeads), k.b.Scratch(tensor.Int32, flags)
+	k.b.Do("fill", nil, func(s *session) error { return s.stream.Set(ready.addr(), 0, 4*flags) })
+	return states, ready
 }
 
 func (k *ssdKernels) launch(kernel string, blocks, threads int, p *params) error {
@@ -151,53 +158,49 @@ func (k *ssdKernels) launch(kernel string, blocks, threads int, p *params) error
 	return k.b.Launch("ssd_entry", kernel, blocks, threads, shared, p)
 }
 
-// splitChunks is how many chunks a segment has when few long sequences are cut in time: the number that ends soonest, by the
-// costs in kernels/ssd_split_host.cuh. With enough sequences to fill the device they stay whole.
-func splitChunks(length, sequences, most int) int {
+// splitFronts is how many fronts few long sequences are cut into, so that all multiprocessors work: as many as fill them, where that pays,
+// by the measure of kernels/ssd_split_host.cuh.
+func splitFronts(length, sequences, most int) int {
 	chunks := ceilDiv(length, ssdChunk)
-	best, least := 1, -1
-	for n := 1; n <= 256 && n <= chunks; n++ {
-		all, per := sequences*n, ceilDiv(chunks, n)
-		cost := ceilDiv(all, most) * per * 10
-		if n == 1 && sequences > most { // then blocks share them evenly
-			cost = sequences * chunks * 10 / most
-		}
-		if n > 1 {
-			cost += 3*per + all*(per+8)/most
-		}
-		if least < 0 || cost < least {
-			least, best = cost, n
-		}
+	fronts := min(ceilDiv(most, sequences), chunks)
+	if (10*fronts+8*(fronts-1))*sequences*chunks/fronts/most+300 < 8*chunks {
+		return fronts
 	}
-	return ceilDiv(chunks, best)
+	return 1
 }
 
 // split submits the launches of a pass cut in time: kernels/ssd_split.cuh.
-func (k *ssdKernels) split(sequences, per, most int) error {
+func (k *ssdKernels) split(sequences, fronts, most int) error {
 	b, s := k.b, k.s
-	count := ceilDiv(ceilDiv(s.L, ssdChunk), per)
-	all, strips := s.B*s.H*s.P*k.state, s.B*s.H*ceilDiv(s.P, 64)
-	g := ssdSegments{
-		states: b.Scratch(tensor.Float32, count*all), decay: b.Scratch(tensor.Float32, count*s.B*s.H), behind: b.Scratch(tensor.Float32, count*strips),
-		count: count, chunks: per, shares: min(sequences*count, most),
-	}
+	chunks := ceilDiv(s.L, ssdChunk)
+	front := ceilDiv(chunks, fronts)
+	g := ssdSegments{perFront: max(1, min(64, front/16, 256/fronts))}
+	g.chunks = ceilDiv(front, g.perFront)
+	g.count = ceilDiv(chunks, g.chunks)
+	fronts = ceilDiv(g.count, g.perFront)
+	all, heads, before := s.B*s.H*s.P*k.state, s.B*s.H, (fronts-1)*g.perFront
+	g.states, g.decay, g.behind = b.Scratch(tensor.Float32, g.count*all), b.Scratch(tensor.Float32, g.count*heads), b.Scratch(tensor.Float32, g.count*heads)
+	hand, ready := k.handoff(fronts * sequences)
 	plain := *k
 	plain.maps = nil
 	collect := "ssd_states_mma_"
 	if k.wgmma {
 		collect = "ssd_states_wgmma_"
 	}
-	if err := b.Launch("ssd_entry", "ssd_decays", count*s.B*ceilDiv(s.H, 32), 256, 1024, plain.args(nil, nil, g)); err != nil {
+	args := func() *params { return plain.args(nil, nil, g) }
+	if before > 0 {
+		if err := b.Launch("ssd_entry", "ssd_decays", before*s.B*ceilDiv(s.H, 32), 256, 1024, args()); err != nil {
+			return err
+		}
+		if err := b.Launch("ssd_entry", "ssd_behind", ceilDiv(fronts*heads, 4), 128, 0, args()); err != nil {
+			return err
+		}
+		if err := plain.launch(collect, sequences*before, 128*ssdHeads, args()); err != nil {
+			return err
+		}
+	}
+	if err := b.Launch("ssd_entry", "ssd_segments", ceilDiv(all, 512), 128, 0, args()); err != nil {
 		return err
 	}
-	if err := b.Launch("ssd_entry", "ssd_behind", ceilDiv(strips, 128), 128, 0, plain.args(nil, nil, g)); err != nil {
-		return err
-	}
-	if err := plain.launch(collect, sequences*(count-1), 128*ssdHeads, plain.args(nil, nil, g)); err != nil {
-		return err
-	}
-	if err := b.Launch("ssd_entry", "ssd_segments", ceilDiv(all, 512), 128, 0, plain.args(nil, nil, g)); err != nil {
-		return err
-	}
-	return k.forward(g.shares, nil, nil, g)
+	return k.forward(min(fronts*sequences, most), hand, ready, g)
 }

@@ -393,18 +393,16 @@ func TestReshaped(t *testing.T) {
 	}
 }
 
-// TestSplitChunks: few long sequences are cut, many are not.
-func TestSplitChunks(t *testing.T) {
-	if got := splitChunks(4096, 320, 132); got != 64 {
-		t.Errorf("320 sequences: segments of %d chunks, want all 64", got)
-	}
-	for _, sequences := range []int{133, 140, 200} {
-		if got := splitChunks(64000, sequences, 132); got != 1000 {
-			t.Errorf("%d sequences: segments of %d chunks, want all 1000", sequences, got)
+// TestSplitFronts: few long sequences are cut, many or short ones are not.
+func TestSplitFronts(t *testing.T) {
+	for _, c := range []struct{ length, sequences, want int }{
+		{4096, 320, 1}, {64000, 133, 1}, {64000, 132, 1}, {64000, 100, 1}, {32768, 80, 1}, // enough to keep all busy
+		{1 << 20, 40, 4}, {65536, 40, 4}, {65536, 12, 11}, {1 << 20, 1, 132},
+		{1024, 40, 1}, {64, 1, 1}, {640, 1, 1}, // too short
+	} {
+		if got := splitFronts(c.length, c.sequences, 132); got != c.want {
+			t.Errorf("%d sequences of %d: %d fronts, want %d", c.sequences, c.length, got, c.want)
 		}
-	}
-	if got := splitChunks(1<<20, 40, 132); got != 113 { // 145 segments, of which a block takes 44 at most
-		t.Errorf("40 sequences of a million: segments of %d chunks, want 113", got)
 	}
 }
 

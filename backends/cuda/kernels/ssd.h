@@ -48,7 +48,7 @@ long long ssdc_ssd_workspace(void);
 int ssdc_ssd_forward(const struct ssdc_ssd *arguments, int path, int heads_per_block, void *workspace,
                      void *stream);
 
-// The same for few long sequences, which are cut in time into `segments` (0: the library chooses) in three
+// The same for few long sequences, which are cut in time into `segments` (0: the library chooses, also not to cut) in up to five
 // launches; the tensor-core paths only. The workspace, which is needed, has ssdc_ssd_split_workspace bytes.
 long long ssdc_ssd_split_workspace(const struct ssdc_ssd *arguments, int segments);
 int ssdc_ssd_forward_split(const struct ssdc_ssd *arguments, int path, int segments, void *workspace, void *stream);

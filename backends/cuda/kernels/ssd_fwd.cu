@@ -28,9 +28,12 @@
 #else
 #include "tensorcore.cuh"
 #ifndef SSDC_DEVICE_ONLY  // without the launches below: ssd_entry.cu
+#include <algorithm>
 #include <cuda_runtime.h>
 #endif
 #endif
+
+#include "ssd_plan.cuh"
 
 extern __shared__ unsigned char raw_shared[];
 
@@ -39,66 +42,11 @@ namespace {
 constexpr int kChunk = 64;
 constexpr float kLog2e = 1.4426950408889634f;
 
-// A step size as it stands in memory, and its value: apart, so that a load can be waited for later.
-__device__ __forceinline__ uint32_t load_dt_bits(const ssdc_ssd &p, size_t at) {
-  return p.dt_type == SSDC_F32 ? static_cast<const uint32_t *>(p.dt)[at] : static_cast<const uint16_t *>(p.dt)[at];
-}
-__device__ __forceinline__ float dt_value(const ssdc_ssd &p, uint32_t bits) {
-  if (p.dt_type == SSDC_F32) return __uint_as_float(bits);
-  return p.dt_type == SSDC_BF16 ? unpack(__nv_bfloat16(), bits).x : unpack(__half(), bits).x;
-}
-__device__ __forceinline__ float load_dt(const ssdc_ssd &p, size_t at) { return dt_value(p, load_dt_bits(p, at)); }
+}  // namespace
 
-// Step size from its raw value: bias, softplus, clamp, all in f32.
-__device__ __forceinline__ float step_size(const ssdc_ssd &p, float raw, float bias) {
-  float v = raw + bias;
-  if (p.softplus) v = v > 20.f ? v : log1pf(__expf(v));
-  return fminf(fmaxf(v, p.dt_low), p.dt_high);
-}
+#include "ssd_decay.cuh"
 
-__device__ __forceinline__ float silu(float v) { return v / (1.f + __expf(-v)); }
-
-// Decay exponents below exp(-104), which is 0 in f32, would swallow later steps of the
-// running sum (SSD.md 1.5); 150 in base 2.
-__device__ __forceinline__ float bounded(float a) { return a < -150.f ? -150.f : a; }
-
-// The exponent of a step's decay, base 2. Where a sequence begins anew it is one that exp2 takes to 0.
-__device__ __forceinline__ float exponent(const ssdc_ssd &p, float a_scale, float d, int b, int t) {
-  if (p.seq_idx && t > 0 && t < p.length) {
-    const int *at = p.seq_idx + (size_t)b * p.length + t;
-    if (at[0] != at[-1]) return -150.f;
-  }
-  return bounded(a_scale * d);
-}
-__device__ __forceinline__ int pitch_of(const ssdc_ssd &p) { return p.pitch ? p.pitch : p.state; }
-
-// Per chunk and head, in shared memory.
-struct Decay {
-  float cum[kChunk];     // inclusive sum of a, base 2
-  float dt[kChunk];      // step sizes, 0 past the end
-  float weight[kChunk];  // exp2(cum_last - cum) * dt
-};
-
-// One warp fills a chunk's Decay from the raw step sizes of rows 2*lane and 2*lane+1; returns the
-// sum of the whole chunk, base 2.
-__device__ __forceinline__ float fill_decay(const ssdc_ssd &p, Decay &decay, float2 steps, int b, int t0, float a_scale, float bias, int lane) {
-  const int t = t0 + 2 * lane;
-  const float d0 = t < p.length ? step_size(p, steps.x, bias) : 0.f;
-  const float d1 = t + 1 < p.length ? step_size(p, steps.y, bias) : 0.f;
-  const float a0 = exponent(p, a_scale, d0, b, t), a1 = exponent(p, a_scale, d1, b, t + 1);
-  float sum = a0 + a1;
-#pragma unroll
-  for (int o = 1; o < 32; o <<= 1) {
-    const float v = __shfl_up_sync(0xffffffffu, sum, o);
-    if (lane >= o) sum += v;
-  }
-  const float total = __shfl_sync(0xffffffffu, sum, 31);
-  const float c1 = sum, c0 = sum - a1;
-  *reinterpret_cast<float2 *>(&decay.cum[2 * lane]) = make_float2(c0, c1);
-  *reinterpret_cast<float2 *>(&decay.dt[2 * lane]) = make_float2(d0, d1);
-  *reinterpret_cast<float2 *>(&decay.weight[2 * lane]) = make_float2(exp2_fast(total - c0) * d0, exp2_fast(total - c1) * d1);
-  return total;
-}
+namespace {
 
 template <int NT, int Heads> struct Layout {
   static constexpr int matrix = NT / 64 * kTile;
@@ -182,58 +130,6 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&v)[4], int lane) {
   if (high) { v[0] = s; v[1] = t; } else { v[2] = s; v[3] = t; }
 }
 
-// Where a block leaves the state of a sequence that its neighbour continues. Null without sharing.
-struct Handoff {
-  float *states;  // [blocks, 64 * N rounded up * Heads], in the order of the threads
-  int *ready;     // [blocks], 0 at launch
-};
-
-// Blocks take equal shares of all chunks of all sequences, in order, in units of `per` chunks. A share is worked off from its
-// end: first the beginning of a sequence that the next block continues, whose state is handed over;
-// then whole sequences; last the rest of the sequence that the previous block began, whose state
-// has long been ready. A block never waits before it has handed over, unless its whole share lies
-// inside one sequence.
-struct Piece {
-  int sequence, first, last;  // chunks first <= c < last
-};
-struct Share {
-  int s0, c0, s1, c1, chunks;
-  __device__ __forceinline__ Share(long long sequences, int chunks, int block, int blocks, int per = 1) : chunks(chunks) {
-    const int units = (chunks + per - 1) / per;
-    const long long from = sequences * units * block / blocks, to = sequences * units * (block + 1) / blocks;
-    s0 = from / units, c0 = from % units * per, s1 = to / units, c1 = to % units * per;
-  }
-  __device__ __forceinline__ int total() const { return (s1 - s0) * chunks + c1 - c0; }
-  __device__ __forceinline__ int pieces() const { return s1 - s0 + (c1 > 0); }
-  __device__ __forceinline__ Piece piece(int i) const {
-    const int s = c1 > 0 ? s1 - i : s1 - 1 - i;
-    return {s, s == s0 ? c0 : 0, s == s1 ? c1 : chunks};
-  }
-};
-
-// Sequences cut in time, for a batch with fewer of them than multiprocessors (ssd_split.cuh). Blocks take shares of whole
-// segments, and a share begins with a state from `states`.
-struct Segments {
-  float *states;  // [count, B, H, P, N], of segments that a share begins with
-  float *decay;   // [count, B, H]: sum of a over the segment, base 2
-  float *behind;  // [count, B, H, strips]: such a sum from a segment's end to the next beginning of a share; kBegins, kNever
-  int count;      // 0: sequences are whole
-  int chunks;     // of a segment; the last may have fewer
-  int shares;     // of all segments of all sequences
-  // Blocks that share B and C are neighbours.
-  __device__ __forceinline__ Piece piece(int block, int sequences, int all) const {
-    const int i = block / sequences;
-    return {block % sequences, i * chunks, min(all, (i + 1) * chunks)};
-  }
-  // The first segment after i of a sequence that a share begins with; count: there is none.
-  __device__ __forceinline__ int next_begin(long long sequences, int sequence, int i) const {
-    const long long all = sequences * count, first = (long long)sequence * count, share = ((first + i + 1) * shares + all - 1) / all;
-    const long long at = all * share / shares - first;
-    return at < count ? (int)at : count;
-  }
-};
-constexpr float kBegins = 1.f, kNever = -1e30f;  // a share begins at the segment's end; no share of this sequence begins behind it
-
 // T: 16-bit type; NT: N rounded up to 64 or 128; Heads: warpgroups of a block;
 // Wg: products by wgmma (sm_90a), else by mma.sync.
 template <class T, int NT, int Heads, bool Wg>
@@ -253,18 +149,20 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
   // at a time, and those that share B and C are neighbours.
   const int strips = (P + 63) / 64, per_group = H / G * strips;
   const int blocks = (per_group + Heads - 1) / Heads;
-  const int chunks = (L + kChunk - 1) / kChunk;
   const size_t row = (size_t)H * P, bc_row = (size_t)G * pitch;
   const uint32_t S_tile = base + Place::S + wg * Place::matrix;
   Decay *decays = reinterpret_cast<Decay *>(shared + Place::decay) + 2 * wg;
   const int state_row = warp * 16 + quad_row;
-  const Share share((long long)p.batch * G * blocks, chunks, blockIdx.x, gridDim.x, segments.count ? segments.chunks : 1);
+  const Chains chains(p.batch * G * blocks, (L + kChunk - 1) / kChunk, segments);
+  const Share share(chains, blockIdx.x, gridDim.x);
 
   const int pieces = share.pieces();
   for (int piece_index = 0; piece_index < pieces; piece_index++) {
     const Piece piece = share.piece(piece_index);
-    const int b = piece.sequence / (G * blocks), g = piece.sequence / blocks % G;
-    const int in_group = piece.sequence % blocks * Heads + wg;
+    if (piece.first >= piece.last) continue;  // the last front may be shorter
+    const int sequence = piece.chain % chains.sequences;
+    const int b = sequence / (G * blocks), g = sequence / blocks % G;
+    const int in_group = sequence % blocks * Heads + wg;
     const bool active = in_group < per_group;
     const int strip = g * per_group + (active ? in_group : 0);
     const int h = strip / strips, p0 = strip % strips * 64, columns = min(64, P - p0);
@@ -312,8 +210,8 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
     __syncthreads();  // the piece before has read its tiles
     load_chunk(piece.first);
     float2 steps = warp == 0 ? load_steps(piece.first) : make_float2(0.f, 0.f);
-    if (piece.first > 0 && !segments.count) {
-      if (thread == 0) wait_for(handoff.ready + blockIdx.x - 1);
+    if (piece.first > chains.begin(piece.chain)) {
+      if (thread == 0) wait_for(handoff.ready + blockIdx.x - 1, piece.first);
       __syncthreads();
       const float *from = handoff.states + (size_t)(blockIdx.x - 1) * (64 * NT * Heads) + thread;
 #pragma unroll
@@ -530,14 +428,14 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
       publish_state();
     }
 
-    if (piece.last < chunks && !segments.count) {
+    if (piece.last < chains.end(piece.chain)) {
       float *to = handoff.states + (size_t)blockIdx.x * (64 * NT * Heads) + thread;
 #pragma unroll
       for (int i = 0; i < NT / 2; i++) to[i * 128 * Heads] = S[i];
       __threadfence();
       __syncthreads();
-      if (thread == 0) announce(handoff.ready + blockIdx.x);
-    } else if (piece.last == chunks && p.hT && active) {
+      if (thread == 0) announce(handoff.ready + blockIdx.x, piece.last);
+    } else if (piece.last == chains.chunks && p.hT && active) {
 #pragma unroll
       for (int j = 0; j < NT / 8; j++) {
 #pragma unroll
@@ -552,116 +450,9 @@ __global__ void __launch_bounds__(128 * Heads, 1) ssd_forward(const __grid_const
   }  // pieces
 }
 
-// Any shape with N <= 512, one warp for each (b, h, p), position after position.
-template <class T> __global__ void ssd_serial(const ssdc_ssd p) {
-  const long long id = ((long long)blockIdx.x * blockDim.x + threadIdx.x) >> 5;
-  const int lane = threadIdx.x & 31;
-  const int L = p.length, H = p.heads, P = p.head_dim, G = p.groups, N = p.state;
-  if (id >= (long long)p.batch * H * P) return;
-  const int b = id / ((long long)H * P), h = id / P % H, pr = id % P, g = h / (H / G);
-  const float bias = p.dt_bias ? p.dt_bias[h] : 0.f, skip = p.D ? p.D[h] : 0.f, A = p.A[h];
-  const T *x = static_cast<const T *>(p.x), *z = static_cast<const T *>(p.z);
-  const T *Bm = static_cast<const T *>(p.Bm), *Cm = static_cast<const T *>(p.Cm);
-  T *y = static_cast<T *>(p.y);
-  float S[16];
-#pragma unroll
-  for (int i = 0; i < 16; i++) {
-    const int n = lane + 32 * i;
-    S[i] = p.h0 && n < N ? p.h0[(size_t)id * N + n] : 0.f;
-  }
-  for (int t = 0; t < L; t++) {
-    const size_t at = ((size_t)b * L + t) * H + h, bc = (((size_t)b * L + t) * G + g) * N;
-    const float dt = step_size(p, load_dt(p, at), bias), xv = to_float(x[at * P + pr]);
-    const float decay = exp2_fast(exponent(p, A * kLog2e, dt, b, t));
-    float sum = 0.f;
-#pragma unroll
-    for (int i = 0; i < 16; i++) {
-      const int n = lane + 32 * i;
-      if (n < N) {
-        S[i] = decay * S[i] + dt * xv * to_float(Bm[bc + n]);
-        sum += S[i] * to_float(Cm[bc + n]);
-      }
-    }
-#pragma unroll
-    for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
-    if (lane == 0) {
-      float v = sum + skip * xv;
-      if (z) v *= silu(to_float(z[at * P + pr]));
-      y[at * P + pr] = from_float<T>(v);
-    }
-  }
-  if (p.hT) {
-#pragma unroll
-    for (int i = 0; i < 16; i++) {
-      const int n = lane + 32 * i;
-      if (n < N) p.hT[(size_t)id * N + n] = S[i];
-    }
-  }
-}
-
-// One step. A block of 8 warps takes one head of one sequence; a row of the state is
-// N/4 lanes of 16 bytes, Rows loads are under way at once in every thread. Bytes: the
-// state read and written, 2*4*B*H*P*N (335 MB at B=64 H=80 P=64 N=128, 78 us at 4.3 TB/s), all else is small.
-template <class T, int N> __global__ void __launch_bounds__(256) ssd_step(const ssdc_ssd p) {
-  constexpr int lanes = N / 4 < 32 ? N / 4 : 32, wide = N / 4 / lanes, rows_at_once = 256 / lanes, Rows = 4 / wide;
-  const int H = p.heads, P = p.head_dim, G = p.groups;
-  const int b = blockIdx.x / H, h = blockIdx.x % H, g = h / (H / G);
-  const int lane = threadIdx.x % lanes, first = threadIdx.x / lanes;
-  const size_t at = (size_t)b * H + h;
-  const float *h0 = p.h0 ? p.h0 + at * P * N : nullptr;
-  float *hT = p.hT + at * P * N;
-  const T *x = static_cast<const T *>(p.x) + at * P, *z = p.z ? static_cast<const T *>(p.z) + at * P : nullptr;
-  const T *Bm = static_cast<const T *>(p.Bm) + ((size_t)b * G + g) * N, *Cm = static_cast<const T *>(p.Cm) + ((size_t)b * G + g) * N;
-  T *y = static_cast<T *>(p.y) + at * P;
-
-  const float dt = step_size(p, load_dt(p, at), p.dt_bias ? p.dt_bias[h] : 0.f);
-  const float decay = __expf(p.A[h] * dt), skip = p.D ? p.D[h] : 0.f;
-  float Bv[4 * wide], Cv[4 * wide];
-#pragma unroll
-  for (int i = 0; i < 4 * wide; i++) {
-    const int n = (i / 4 * lanes + lane) * 4 + i % 4;
-    Bv[i] = dt * to_float(Bm[n]);
-    Cv[i] = to_float(Cm[n]);
-  }
-  for (int r0 = 0; r0 < P; r0 += rows_at_once * Rows) {
-    float4 S[Rows][wide];
-    float xs[Rows];
-#pragma unroll
-    for (int r = 0; r < Rows; r++) {
-      const int pr = r0 + r * rows_at_once + first;
-      xs[r] = pr < P ? to_float(x[pr]) : 0.f;
-#pragma unroll
-      for (int i = 0; i < wide; i++)
-        S[r][i] = pr < P && h0 ? *reinterpret_cast<const float4 *>(h0 + (size_t)pr * N + (i * lanes + lane) * 4)
-                               : make_float4(0.f, 0.f, 0.f, 0.f);
-    }
-#pragma unroll
-    for (int r = 0; r < Rows; r++) {
-      const int pr = r0 + r * rows_at_once + first;
-      float sum = 0.f;
-#pragma unroll
-      for (int i = 0; i < wide; i++) {
-        float4 &s = S[r][i];
-        s.x = decay * s.x + xs[r] * Bv[4 * i];
-        s.y = decay * s.y + xs[r] * Bv[4 * i + 1];
-        s.z = decay * s.z + xs[r] * Bv[4 * i + 2];
-        s.w = decay * s.w + xs[r] * Bv[4 * i + 3];
-        sum += s.x * Cv[4 * i] + s.y * Cv[4 * i + 1] + s.z * Cv[4 * i + 2] + s.w * Cv[4 * i + 3];
-        if (pr < P) *reinterpret_cast<float4 *>(hT + (size_t)pr * N + (i * lanes + lane) * 4) = s;
-      }
-#pragma unroll
-      for (int o = lanes / 2; o; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
-      if (lane == 0 && pr < P) {
-        float v = sum + skip * xs[r];
-        if (z) v *= silu(to_float(z[pr]));
-        y[pr] = from_float<T>(v);
-      }
-    }
-  }
-}
-
 }  // namespace
 
+#include "ssd_serial.cuh"
 #include "ssd_split.cuh"
 
 #ifndef SSDC_EMULATE
@@ -669,111 +460,5 @@ template <class T, int N> __global__ void __launch_bounds__(256) ssd_step(const 
 #endif
 
 #if !defined(SSDC_EMULATE) && !defined(SSDC_DEVICE_ONLY)
-namespace {
-
-int multiprocessors() {
-  int device = 0, count = 0;
-  if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 1;
-  return count;
-}
-
-}  // namespace
-
-#include "ssd_tma_host.cuh"
-
-namespace {
-
-template <class T, int NT, int Heads, bool Wg> int launch_forward(const ssdc_ssd &p, void *workspace, cudaStream_t stream) {
-  auto kernel = ssd_forward<T, NT, Heads, Wg>;
-  constexpr int bytes = Layout<NT, Heads>::requested;
-  cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  if (e != cudaSuccess) return e;
-  const int per_group = p.heads / p.groups * ((p.head_dim + 63) / 64);
-  int blocks = p.batch * p.groups * ((per_group + Heads - 1) / Heads);
-  Handoff handoff = {nullptr, nullptr};
-  const int most = multiprocessors();
-  if (workspace && blocks > most) {
-    blocks = most;
-    handoff.states = static_cast<float *>(workspace);
-    handoff.ready = reinterpret_cast<int *>(handoff.states + (size_t)blocks * 64 * NT * Heads);
-    e = cudaMemsetAsync(handoff.ready, 0, blocks * sizeof(int), stream);
-    if (e != cudaSuccess) return e;
-  }
-  kernel<<<blocks, 128 * Heads, bytes, stream>>>(p, handoff, Segments());
-  return cudaGetLastError();
-}
-
-template <class T, int NT, bool Wg> int forward_heads(const ssdc_ssd &p, int heads, void *workspace, cudaStream_t s) {
-  switch (heads) {
-  case 1: return launch_forward<T, NT, 1, Wg>(p, workspace, s);
-  case 2: return launch_forward<T, NT, 2, Wg>(p, workspace, s);
-  case 3: return launch_forward<T, NT, 3, Wg>(p, workspace, s);
-  }
-  return SSDC_UNSUPPORTED;
-}
-
-template <class T> int forward(const ssdc_ssd &p, int path, int heads, void *workspace, cudaStream_t s) {
-  if (path == SSDC_SERIAL_PATH) {
-    const long long threads = 32LL * p.batch * p.heads * p.head_dim;
-    ssd_serial<T><<<(unsigned)((threads + 255) / 256), 256, 0, s>>>(p);
-    return cudaGetLastError();
-  }
-  if (path == SSDC_TMA_PATH) {
-    if (p.z || p.add) return SSDC_UNSUPPORTED;
-    return p.state <= 64 ? launch_tma<T, 64>(p, Segments(), workspace, s) : launch_tma<T, 128>(p, Segments(), workspace, s);
-  }
-  if (path == SSDC_WGMMA_PATH)
-    return p.state <= 64 ? forward_heads<T, 64, true>(p, heads, workspace, s) : forward_heads<T, 128, true>(p, heads, workspace, s);
-  return p.state <= 64 ? forward_heads<T, 64, false>(p, heads, workspace, s) : forward_heads<T, 128, false>(p, heads, workspace, s);
-}
-
-template <class T> int step(const ssdc_ssd &p, cudaStream_t s) {
-  const int blocks = p.batch * p.heads;
-  switch (p.state) {
-  case 16: ssd_step<T, 16><<<blocks, 256, 0, s>>>(p); break;
-  case 32: ssd_step<T, 32><<<blocks, 256, 0, s>>>(p); break;
-  case 64: ssd_step<T, 64><<<blocks, 256, 0, s>>>(p); break;
-  case 128: ssd_step<T, 128><<<blocks, 256, 0, s>>>(p); break;
-  case 256: ssd_step<T, 256><<<blocks, 256, 0, s>>>(p); break;
-  default: return forward<T>(p, SSDC_SERIAL_PATH, 1, nullptr, s);
-  }
-  return cudaGetLastError();
-}
-
-bool valid(const ssdc_ssd *p) {
-  return p && p->x && p->dt && p->A && p->Bm && p->Cm && p->y && p->batch > 0 && p->length > 0 && p->heads > 0 &&
-         p->head_dim > 0 && p->groups > 0 && p->heads % p->groups == 0 && p->state > 0 && p->state <= 512 &&
-         (p->type == SSDC_BF16 || p->type == SSDC_F16) && (p->dt_type == SSDC_F32 || p->dt_type == p->type);
-}
-
-}  // namespace
-
-extern "C" int ssdc_ssd_forward(const ssdc_ssd *p, int path, int heads, void *workspace, void *stream) {
-  if (!valid(p)) return SSDC_BAD_ARGUMENT;
-  const bool dense = !p->add && (!p->pitch || p->pitch == p->state);  // what SERIAL asks for
-  const bool covered = p->head_dim % 8 == 0 && p->state % 8 == 0 && p->state <= 128;
-  if (path == SSDC_AUTO) {
-    int device, major;
-    cudaError_t e = cudaGetDevice(&device);
-    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-    if (e != cudaSuccess) return e;
-    path = !covered ? SSDC_SERIAL_PATH : major != 9 ? SSDC_MMA_PATH : p->z || p->add ? SSDC_WGMMA_PATH : SSDC_TMA_PATH;
-  } else if (path != SSDC_SERIAL_PATH && !covered) {
-    return SSDC_UNSUPPORTED;
-  }
-  if (path == SSDC_SERIAL_PATH && !dense) return SSDC_UNSUPPORTED;
-  if (heads == 0) heads = 2;
-  cudaStream_t s = static_cast<cudaStream_t>(stream);
-  return p->type == SSDC_BF16 ? forward<__nv_bfloat16>(*p, path, heads, workspace, s) : forward<__half>(*p, path, heads, workspace, s);
-}
-
-#include "ssd_split_host.cuh"
-
-extern "C" long long ssdc_ssd_workspace(void) { return multiprocessors() * (3LL * 64 * 128 * sizeof(float) + 2 * sizeof(int)); }
-
-extern "C" int ssdc_ssd_step(const ssdc_ssd *p, void *stream) {
-  if (!valid(p) || p->length != 1 || !p->hT || p->add || (p->pitch && p->pitch != p->state)) return SSDC_BAD_ARGUMENT;
-  cudaStream_t s = static_cast<cudaStream_t>(stream);
-  return p->type == SSDC_BF16 ? step<__nv_bfloat16>(*p, s) : step<__half>(*p, s);
-}
-#endif  // neither emulated nor for the device only
+#include "ssd_host.cuh"
+#endif

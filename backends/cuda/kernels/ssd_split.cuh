@@ -1,12 +1,12 @@
-// SSD forward of few long sequences: each is cut in time into segments, so that strips that are
-// fewer than the multiprocessors still fill them. Blocks of the forward pass take equal shares of all segments, in order,
-// and only the state that a share begins with must be known beforehand. Five launches:
+// SSD forward of few long sequences: each is cut in time into fronts, so that strips that are fewer than the multiprocessors still fill
+// them. Only the state that a front begins with must be known beforehand. It is summed over segments, of which a front has several.
+// Five launches:
 //   1. ssd_segment_decays: the sum of the decays of every segment; reads dt.
-//   2. ssd_segment_behind: from each segment's end to the next beginning of a share.
+//   2. ssd_segment_behind: the same from each segment's end to the end of its front.
 //   3. ssd_segment_states: U_i, the state that segment i leaves when it begins with zeros; one of the four products of
-//      the forward pass, reads x and B. Left out where no share begins behind it, or where what lies between takes
+//      the forward pass, reads x and B. Left out in the last front, and where what lies between a segment and the end of its front takes
 //      everything to 0 in f32: of most heads little is read twice.
-//   4. ssd_segment_scan: S_0 = h0, S_{i+1} = exp(decay_i) S_i + U_i, in place (SSD.md 1.4, step 3, on segments).
+//   4. ssd_segment_scan: S_0 = h0, S_{f+1} = exp(decay of f) S_f + sum of exp(behind_i) U_i over the front (SSD.md 1.4, step 3, on fronts).
 //   5. ssd_forward_tma, or ssd_forward.
 //
 // Included by ssd_fwd.cu.
@@ -61,23 +61,28 @@ __device__ __forceinline__ bool lasts(float behind) { return behind >= -150.f; }
 
 constexpr int kSplitHeads = 2;  // strips of a group that are one sequence of the forward pass
 
-// A thread takes a strip.
+// A warp takes a front of a head: sums of decays from its end, 32 segments at a time.
 __global__ void __launch_bounds__(128) ssd_segment_behind(const __grid_constant__ ssdc_ssd p, Segments segments) {
-  const int strips = (p.head_dim + 63) / 64, per_group = p.heads / p.groups * strips, parts = (per_group + kSplitHeads - 1) / kSplitHeads;
-  const int all = p.batch * p.heads * strips, at = blockIdx.x * 128 + threadIdx.x;
-  if (at >= all) return;
-  const int head = at / strips, group = at / per_group, sequence = group * parts + at % per_group / kSplitHeads;
-  float sum = 0.f;
-  int next = segments.count;
-  for (int i = segments.count - 1; i >= 0; i--) {
-    const int begin = segments.next_begin((long long)p.batch * p.groups * parts, sequence, i);
-    if (begin != next) next = begin, sum = 0.f;
-    else if (i + 1 < segments.count) sum += segments.decay[(size_t)(i + 1) * p.batch * p.heads + head];
-    segments.behind[(size_t)i * all + at] = next == segments.count ? kNever : next == i + 1 ? kBegins : sum;
+  const int heads = p.batch * p.heads, lane = threadIdx.x & 31;
+  const int at = blockIdx.x * 4 + (threadIdx.x >> 5), head = at % heads, front = at / heads;
+  const int first = front * segments.per_front, next = min(segments.count, first + segments.per_front);
+  if (next == segments.count) return;  // behind the last front nothing begins
+  float sum = 0.f;  // of the segments behind these
+  for (int last = next - 1; last >= first; last -= 32) {
+    const int i = last - lane;
+    float to = i >= first ? segments.decay[(size_t)i * heads + head] : 0.f;  // of this segment and those behind it
+#pragma unroll
+    for (int o = 1; o < 32; o <<= 1) {
+      const float v = __shfl_up_sync(0xffffffffu, to, o);
+      if (lane >= o) to += v;
+    }
+    const float before = __shfl_up_sync(0xffffffffu, to, 1);
+    if (i >= first) segments.behind[(size_t)i * heads + head] = lane ? sum + before : sum;
+    sum += __shfl_sync(0xffffffffu, to, 31);
   }
 }
 
-// Writes U_i to states[i + 1]; grid: sequences * (count - 1).
+// Writes U_i to states[i + 1]; grid: sequences * segments before the last front.
 // Two blocks fit a multiprocessor (109 KB of shared memory and 128 registers at NT = 128, two heads). Copies run two chunks ahead;
 // the decays of four chunks are summed at once, a chunk by each warp, while the four before are worked at.
 template <class T, int NT, int Heads, bool Wg>
@@ -96,25 +101,23 @@ __global__ void __launch_bounds__(128 * Heads, 2) ssd_segment_states(const __gri
   const size_t row = (size_t)H * P, bc_row = (size_t)G * pitch;
   Decay *decays = reinterpret_cast<Decay *>(shared + Place::decay) + 8 * wg;
 
-  const Piece piece = segments.piece(blockIdx.x, p.batch * G * blocks, (L + kChunk - 1) / kChunk);
-  const int b = piece.sequence / (G * blocks), g = piece.sequence / blocks % G;
-  const int in_group = piece.sequence % blocks * Heads + wg;
-  const bool active = in_group < per_group;
-  const int strip = g * per_group + (active ? in_group : 0);
+  const int sequences = p.batch * G * blocks, sequence = blockIdx.x % sequences, segment = blockIdx.x / sequences;
+  const int first = segment * segments.chunks, end = min((L + kChunk - 1) / kChunk, first + segments.chunks);
+  const int b = sequence / (G * blocks), g = sequence / blocks % G;
+  const int in_group = sequence % blocks * Heads + wg;
+  auto wanted = [&](int in) { return in < per_group && lasts(segments.behind[((size_t)segment * p.batch + b) * H + (g * per_group + in) / strips]); };
+  bool some = false;  // the same in all threads
+  for (int k = 0; k < Heads; k++) some |= wanted(sequence % blocks * Heads + k);
+  if (!some) return;
+  const bool active = wanted(in_group);  // x of a strip that is not wanted is not read
+  const int strip = g * per_group + (in_group < per_group ? in_group : 0);
   const int h = strip / strips, p0 = strip % strips * 64, columns = min(64, P - p0);
   const T *x = static_cast<const T *>(p.x) + ((size_t)b * L * H + h) * P + p0;
   const T *Bm = static_cast<const T *>(p.Bm) + ((size_t)b * L * G + g) * pitch;
-  bool wanted = false;  // the same in all threads
-  for (int k = 0; k < Heads; k++) {
-    const int in = piece.sequence % blocks * Heads + k;
-    const size_t all = (size_t)p.batch * H * strips, at = ((size_t)b * G + g) * per_group + in;
-    wanted |= in < per_group && lasts(segments.behind[piece.first / segments.chunks * all + at]);
-  }
-  if (!wanted) return;
   const float a_scale = p.A[h] * kLog2e, bias = p.dt_bias ? p.dt_bias[h] : 0.f;
 
   auto load_chunk = [&](int c) {
-    const uint32_t to = base + (c - piece.first) % Place::stages * Place::stage;
+    const uint32_t to = base + (c - first) % Place::stages * Place::stage;
     const int t0 = c * kChunk;
     constexpr int per_row = NT / 8;
     for (int i = thread; i < kChunk * per_row; i += 128 * Heads) {
@@ -141,23 +144,23 @@ __global__ void __launch_bounds__(128 * Heads, 2) ssd_segment_states(const __gri
   float S[NT / 2];
 #pragma unroll
   for (int i = 0; i < NT / 2; i++) S[i] = 0.f;
-  load_chunk(piece.first);
-  if (piece.first + 1 < piece.last) load_chunk(piece.first + 1);
+  load_chunk(first);
+  if (first + 1 < end) load_chunk(first + 1);
   else copy_commit();
-  float2 steps = load_steps(piece.first + warp);
-  fill_decay(p, decays[warp], steps, b, (piece.first + warp) * kChunk, a_scale, bias, lane);
+  float2 steps = load_steps(first + warp);
+  fill_decay(p, decays[warp], steps, b, (first + warp) * kChunk, a_scale, bias, lane);
 
-  for (int c = piece.first; c < piece.last; c++) {
-    const int i = c - piece.first, next = c - (i & 3) + 4 + warp;
+  for (int c = first; c < end; c++) {
+    const int i = c - first, next = c - (i & 3) + 4 + warp;
     const uint32_t B_tile = base + i % Place::stages * Place::stage, X_tile = B_tile + Place::X + wg * kTile;
     Decay &decay = decays[i & 7];
     if ((i & 3) == 0) steps = load_steps(next);
-    if ((i & 3) == 2) fill_decay(p, decays[(next - piece.first) & 7], steps, b, next * kChunk, a_scale, bias, lane);
+    if ((i & 3) == 2) fill_decay(p, decays[(next - first) & 7], steps, b, next * kChunk, a_scale, bias, lane);
     // Publishes this chunk's tiles and decays; every warp is done with the stage of the chunk before.
     copy_wait_but_last();
     if constexpr (Wg) fence_for_wgmma();
     __syncthreads();
-    if (c + 2 < piece.last) load_chunk(c + 2);
+    if (c + 2 < end) load_chunk(c + 2);
     else copy_commit();
     uint32_t Xw[4][4];
     weighted_columns<T>(Xw, X_tile, decay, warp, lane);
@@ -181,8 +184,7 @@ __global__ void __launch_bounds__(128 * Heads, 2) ssd_segment_states(const __gri
   }
 
   if (!active) return;
-  const int i = piece.first / segments.chunks;
-  float *to = segments.states + ((size_t)(i + 1) * p.batch * H + (size_t)b * H + h) * P * N;
+  float *to = segments.states + ((size_t)(segment + 1) * p.batch * H + (size_t)b * H + h) * P * N;
 #pragma unroll
   for (int j = 0; j < NT / 8; j++) {
 #pragma unroll
@@ -194,27 +196,36 @@ __global__ void __launch_bounds__(128 * Heads, 2) ssd_segment_states(const __gri
   }
 }
 
-// A thread takes 4 elements of the states, which are of one head as N is a multiple of 8.
-// states[0] is a copy of h0, as the last segment may write hT over h0 before the first has read it.
+// A thread takes 4 elements of the states, which are of one head as N is a multiple of 8, and works out what every front begins
+// with. states[0] is a copy of h0, as the last front may write hT over h0 before the first has read it.
 __global__ void __launch_bounds__(128) ssd_segment_scan(const __grid_constant__ ssdc_ssd p, Segments segments) {
   const size_t all = (size_t)p.batch * p.heads * p.head_dim * p.state, at = ((size_t)blockIdx.x * 128 + threadIdx.x) * 4;
   if (at >= all) return;
-  const int strips = (p.head_dim + 63) / 64;
-  const size_t heads = (size_t)p.batch * p.heads, row = at / p.state, head = row / p.head_dim, strip = head * strips + row % p.head_dim / 64;
+  const size_t heads = (size_t)p.batch * p.heads, row = at / p.state, head = row / p.head_dim;
   const float *h0 = p.h0 ? p.h0 + row * pitch_of(p) + at % p.state : nullptr;
   float4 S = h0 ? *reinterpret_cast<const float4 *>(h0) : make_float4(0.f, 0.f, 0.f, 0.f);
   *reinterpret_cast<float4 *>(segments.states + at) = S;
-#pragma unroll 4
-  for (int i = 0; i + 1 < segments.count; i++) {
-    float4 *U = reinterpret_cast<float4 *>(segments.states + (i + 1) * all + at);
-    const float behind = segments.behind[i * heads * strips + strip];
-    const float4 u = lasts(behind) ? *U : make_float4(0.f, 0.f, 0.f, 0.f);
-    const float keep = exp2_fast(segments.decay[i * heads + head]);
-    S.x = keep * S.x + u.x;
-    S.y = keep * S.y + u.y;
-    S.z = keep * S.z + u.z;
-    S.w = keep * S.w + u.w;
-    if (behind == kBegins) *U = S;
+  for (int next = segments.per_front; next < segments.count; next += segments.per_front) {
+    const int first = next - segments.per_front;
+    // 0 stays 0 where steps below 0 let states grow beyond all limits.
+    auto times = [](float f, float v) { return v == 0.f ? 0.f : f * v; };
+    const float keep = exp2_fast(segments.decay[first * heads + head] + segments.behind[first * heads + head]);
+    S = make_float4(times(keep, S.x), times(keep, S.y), times(keep, S.z), times(keep, S.w));
+    for (int i = first; i < next; i += 8) {  // loads are under way together
+      float behind[8];
+      float4 u[8];
+#pragma unroll
+      for (int k = 0; k < 8; k++) behind[k] = i + k < next ? segments.behind[(i + k) * heads + head] : -1e30f;
+#pragma unroll
+      for (int k = 0; k < 8; k++)
+        u[k] = lasts(behind[k]) ? *reinterpret_cast<const float4 *>(segments.states + (i + k + 1) * all + at) : make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll
+      for (int k = 0; k < 8; k++) {
+        const float f = exp2_fast(behind[k]);
+        S.x += times(f, u[k].x), S.y += times(f, u[k].y), S.z += times(f, u[k].z), S.w += times(f, u[k].w);
+      }
+    }
+    *reinterpret_cast<float4 *>(segments.states + next * all + at) = S;
   }
 }
 

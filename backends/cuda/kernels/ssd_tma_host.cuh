@@ -30,7 +30,7 @@ bool encode(CUtensorMap *map, const void *at, int type, int batch, int length, i
                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-template <class T, int NT> int launch_tma(const ssdc_ssd &p, const Segments &segments, void *workspace, cudaStream_t stream) {
+template <class T, int NT> int launch_tma(const ssdc_ssd &p, int blocks, const Handoff &handoff, const Segments &segments, cudaStream_t stream) {
   auto kernel = ssd_forward_tma<T, NT>;
   constexpr int bytes = TmaLayout<NT>::requested;
   cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
@@ -39,21 +39,19 @@ template <class T, int NT> int launch_tma(const ssdc_ssd &p, const Segments &seg
   if (!encode(&maps.x, p.x, p.type, p.batch, p.length, p.heads, p.head_dim, p.head_dim) || !encode(&maps.y, p.y, p.type, p.batch, p.length, p.heads, p.head_dim, p.head_dim) ||
       !encode(&maps.B, p.Bm, p.type, p.batch, p.length, p.groups, p.state, p.pitch ? p.pitch : p.state) || !encode(&maps.C, p.Cm, p.type, p.batch, p.length, p.groups, p.state, p.pitch ? p.pitch : p.state))
     return SSDC_UNSUPPORTED;
-  const int pairs = (p.heads / p.groups * ((p.head_dim + 63) / 64) + 1) / 2;
-  int blocks = p.batch * p.groups * pairs;
-  Handoff handoff = {nullptr, nullptr};
-  const int most = multiprocessors();
-  if (segments.count) {
-    blocks = segments.shares;
-  } else if (workspace && blocks > most) {
-    blocks = most;
-    handoff.states = static_cast<float *>(workspace);
-    handoff.ready = reinterpret_cast<int *>(handoff.states + (size_t)blocks * 2 * 64 * NT);
-    e = cudaMemsetAsync(handoff.ready, 0, 2 * blocks * sizeof(int), stream);
-    if (e != cudaSuccess) return e;
-  }
   kernel<<<blocks, 512, bytes, stream>>>(p, maps, handoff, segments);
   return cudaGetLastError();
+}
+
+// Whole sequences.
+template <class T, int NT> int launch_tma(const ssdc_ssd &p, void *workspace, cudaStream_t stream) {
+  const int pairs = (p.heads / p.groups * ((p.head_dim + 63) / 64) + 1) / 2, chains = p.batch * p.groups * pairs, most = multiprocessors();
+  Handoff handoff = {nullptr, nullptr};
+  if (!workspace || chains <= most) return launch_tma<T, NT>(p, chains, handoff, Segments(), stream);
+  handoff.states = static_cast<float *>(workspace);
+  handoff.ready = reinterpret_cast<int *>(handoff.states + (size_t)most * 2 * 64 * NT);
+  const cudaError_t e = cudaMemsetAsync(handoff.ready, 0, (1 + 2 * most) * sizeof(int), stream);
+  return e == cudaSuccess ? launch_tma<T, NT>(p, most, handoff, Segments(), stream) : e;
 }
 
 }  // namespace

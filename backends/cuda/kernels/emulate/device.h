@@ -115,11 +115,12 @@ inline void barrier_of(int id, int threads) { arrive_and_wait(id, threads); }
 inline void add_to_count(int *counter) { ++*counter; }
 void wait_for_count(const int *counter, int target);
 inline void __threadfence() {}
-inline void announce(int *flag) { *flag = 1; }
-inline void wait_for(const int *flag) {
-  if (!*flag) { fprintf(stderr, "waits for a block that comes later\n"); abort(); }
+inline void announce(int *flag, int value) { *flag = value; }
+inline void wait_for(const int *flag, int value) {
+  if (*flag != value) { fprintf(stderr, "waits for a block that comes later\n"); abort(); }
 }
 inline float load_fresh(const float *p) { return *p; }
+inline float4 load_fresh(const float4 *p) { return *p; }
 inline uint2 load_fresh(const uint2 *p) { return *p; }
 template <int Count> inline void registers_take() {}
 template <int Count> inline void registers_give() {}

@@ -54,21 +54,24 @@ template <class T, int NT, int Heads, bool Wg> bool run(Case<T> c, int share = 0
     const int chunks = (c.L + kChunk - 1) / kChunk;
     if (parts == 1) p.hT = p.h0 ? h0.data() : hT.data();  // in place, as decoding does
     const std::vector<float> before = h0;  // for the reference
+    const int sequences = c.B * c.G * ((per_group + Heads - 1) / Heads), fronts = std::min(std::max(1, segments / 2), chunks);
     Segments cut;
-    cut.chunks = (chunks + segments - 1) / segments, cut.count = (chunks + cut.chunks - 1) / cut.chunks;
-    const int strips = c.B * c.H * ((c.P + 63) / 64);
-    std::vector<float> kept(cut.count * states + 8, NAN), decay((size_t)cut.count * c.B * c.H, NAN), behind((size_t)cut.count * strips, NAN);
+    cut.per_front = std::min((segments + fronts - 1) / fronts, (chunks + fronts - 1) / fronts);
+    cut.chunks = ((chunks + fronts - 1) / fronts + cut.per_front - 1) / cut.per_front, cut.count = (chunks + cut.chunks - 1) / cut.chunks;
+    const int all = (cut.count + cut.per_front - 1) / cut.per_front, heads = c.B * c.H, ahead = (all - 1) * cut.per_front;
+    std::vector<float> kept(cut.count * states + 8, NAN), decay((size_t)cut.count * heads, NAN), behind((size_t)cut.count * heads, NAN);
     cut.states = kept.data(), cut.decay = decay.data(), cut.behind = behind.data();
-    const int all = c.B * c.G * ((per_group + Heads - 1) / Heads) * cut.count;
-    cut.shares = share ? std::min(share, all) : all;
-    if (cut.count > 1) {
-      launch(cut.count * c.B * ((c.H + 31) / 32), 256, [&] { ssd_segment_decays(p, cut); });
-      launch((strips + 127) / 128, 128, [&] { ssd_segment_behind(p, cut); });
-      launch(all / cut.count * (cut.count - 1), 128 * Heads, [&] { ssd_segment_states<T, NT, Heads, Wg>(p, cut); });
+    if (ahead > 0) {
+      launch(ahead * c.B * ((c.H + 31) / 32), 256, [&] { ssd_segment_decays(p, cut); });
+      launch((all * heads + 3) / 4, 128, [&] { ssd_segment_behind(p, cut); });
+      launch(sequences * ahead, 128 * Heads, [&] { ssd_segment_states<T, NT, Heads, Wg>(p, cut); });
     }
     launch((states + 511) / 512, 128, [&] { ssd_segment_scan(p, cut); });
-    // Backwards: the last segments write hT, which may be h0, before the first are read.
-    launch(cut.shares, 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p, Handoff(), cut); }, true);
+    // Whole fronts, the last first: they write hT, which may be h0, before the first are read. With fewer blocks they hand states over.
+    const int forward = share ? std::min(share, sequences * all) : sequences * all;
+    std::vector<float> handed((size_t)forward * 64 * NT * Heads, NAN);
+    std::vector<int> ready(forward);
+    launch(forward, 128 * Heads, [&] { ssd_forward<T, NT, Heads, Wg>(p, Handoff{handed.data(), ready.data()}, cut); }, !share);
     if (p.h0 && parts == 1) hT = h0, h0 = before;
   } else {
   std::vector<float> handed((size_t)blocks * 64 * NT * Heads, NAN);
