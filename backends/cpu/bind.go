@@ -352,19 +352,6 @@ func (b *binder) unwanted(n *graph.Node, j int) bool {
 	return err == nil && j < len(row.Out) && row.Out[j].Optional
 }
 
-// tooLarge reports whether a shape has more elements than any machine holds.
-func tooLarge(shape []int) bool {
-	const most = 1 << 38
-	n := 1
-	for _, d := range shape {
-		if d > 0 && n > most/d {
-			return true
-		}
-		n *= d
-	}
-	return false
-}
-
 // overwrite lets outputs take over the memory of inputs that die with the node.
 func (b *binder) overwrite() {
 	for i, n := range b.nodes {

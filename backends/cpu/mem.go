@@ -146,3 +146,16 @@ func product(s []int) int {
 func rawBytes(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
+
+// tooLarge reports whether a shape has more elements than any machine holds.
+func tooLarge(shape []int) bool {
+	const most = 1 << 38
+	n := 1
+	for _, d := range shape {
+		if d > 0 && n > most/d {
+			return true
+		}
+		n *= d
+	}
+	return false
+}
