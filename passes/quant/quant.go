@@ -99,6 +99,8 @@ func fuse(c *passes.Context, g *graph.Graph, n *graph.Node, f rule) {
 	y, why := f(b, n, in, out)
 	if b.Err != nil {
 		why = b.Err.Error()
+	} else if why == "" && !y.Type.Equal(old.Type) {
+		why = "a length of the result is known only once it runs" // such a length bears the name of its value
 	}
 	name := "bytes (" + n.Op.Name + ")"
 	if why != "" {
