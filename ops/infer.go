@@ -112,8 +112,24 @@ func InferNode(t *Table, n *graph.Node) error {
 	if err := checkArity(op, n); err != nil {
 		return fmt.Errorf("%s: %w", n, err)
 	}
+	if err := onlyTensors(op, n); err != nil {
+		return fmt.Errorf("%s: %w", n, err)
+	}
 	if err := op.Infer(&Infer{Node: n, Table: t}); err != nil {
 		return fmt.Errorf("%s: %w", n, err)
+	}
+	return nil
+}
+
+// onlyTensors keeps sequences and maps from operators that would take them for scalars.
+func onlyTensors(op *Op, n *graph.Node) error {
+	if op.Traits&Containers != 0 || len(n.Bodies) > 0 {
+		return nil
+	}
+	for i, v := range n.In {
+		if v != nil && v.Type.DType.IsContainer() {
+			return fmt.Errorf("input %d is %s, want a tensor", i, v.Type)
+		}
 	}
 	return nil
 }

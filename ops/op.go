@@ -64,6 +64,7 @@ const (
 	Random                         // not a function of its inputs: never fold or merge
 	Composite                      // defined by its decomposition, which passes write out first
 	ShapeOnly                      // reads only the type of its first input, never the contents
+	Containers                     // takes sequences, optionals or maps; others are given tensors only
 	AnyDomain                      // known by name: importers take it for nodes of this name in domains that no table knows
 )
 

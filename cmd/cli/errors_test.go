@@ -212,7 +212,7 @@ func TestOutputErrors(t *testing.T) {
 	run([]string{"5 outputs", ".npz"}, "-o", f("x.npy"))
 	run([]string{"x.npz", "there is no folder"}, "-o", f("no/x.npz"))
 	run([]string{"there is no folder"}, "--save-state", f("no/x.state"))
-	fails(t, 2, []string{"ends in .npy or .npz"}, "run", art, "--random", "-o", "logits="+f("x.txt"))
+	fails(t, 2, []string{"ends in .npy, .npz or .json"}, "run", art, "--random", "-o", "logits="+f("x.txt"))
 	for _, args := range [][]string{{"-o", f("no/x.ssda")}, {"-o", f("no/x.ssda"), "--json"}} {
 		fails(t, 1, []string{"cannot write", "x.ssda", "there is no folder"}, append([]string{"compile", decode + "/model.onnx"}, args...)...)
 	}

@@ -301,3 +301,19 @@ func tensorType(d int32, dims ...int64) *proto.TypeProto {
 	}
 	return &proto.TypeProto{Value: &proto.TypeProto_TensorType{TensorType: &proto.TypeProto_Tensor{ElemType: d, Shape: s}}}
 }
+
+// TestOnlyTensors: maps and sequences reach no operator that would take them for scalars.
+func TestOnlyTensors(t *testing.T) {
+	for _, op := range []string{"Transpose", "Shape", "Concat", "Expand"} {
+		g := small()
+		g.Input[0].Type = mapOf(8, tensorType(1))
+		g.Node = []*proto.NodeProto{node("y = " + op + "(x)")}
+		if op == "Concat" {
+			g.Node[0].Attribute = []*proto.AttributeProto{aInt("axis", 0)}
+		}
+		if op == "Expand" {
+			g.Node[0].Input = []string{"x", "x"}
+		}
+		fails(t, model(g), "is map(string,float[]), want a tensor")
+	}
+}

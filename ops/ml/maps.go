@@ -28,13 +28,13 @@ func mapRows() []*ops.Op {
 		},
 		{
 			ID: id("DictVectorizer", 1), Doc: "the values of X in the order of the vocabulary, [1,V]; zero for what X lacks, and keys that the vocabulary lacks are left out",
-			In: sig.Params("X"), Out: sig.Params("Y"), Attrs: []ops.Attr{sig.AttrOpt("int64_vocabulary"), sig.AttrOpt("string_vocabulary")},
+			Traits: ops.Containers, In: sig.Params("X"), Out: sig.Params("Y"), Attrs: []ops.Attr{sig.AttrOpt("int64_vocabulary"), sig.AttrOpt("string_vocabulary")},
 			Infer: inferDict, Eval: evalDict,
 			Cases: []ops.Case{{Name: "words", In: one(words), Attrs: graph.Attrs{"string_vocabulary": []string{"c", "b", "a"}}, Want: one(tensor.From([]float32{0, 8, 4}, 1, 3))}},
 		},
 		{
 			ID: id("CastMap", 1), Doc: "the values of X in the order of their keys (DENSE), or at the places that their keys are (SPARSE): [1,n]",
-			In: sig.Params("X"), Out: sig.Params("Y"),
+			Traits: ops.Containers, In: sig.Params("X"), Out: sig.Params("Y"),
 			Attrs: []ops.Attr{sig.Attr("cast_to", "TO_FLOAT"), sig.Attr("map_form", "DENSE"), sig.Attr("max_map", int64(1))},
 			Infer: inferCastMap, Eval: evalCastMap,
 			Cases: []ops.Case{

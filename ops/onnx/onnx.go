@@ -41,6 +41,17 @@ func Rows() []*ops.Op {
 		rows = append(rows, f()...)
 	}
 	addDecompositions(rows)
+	takes := map[string]bool{"Identity": true} // beside what sequences and optionals are there for
+	for _, list := range [][]*ops.Op{sequenceRows(), optionalRows()} {
+		for _, r := range list {
+			takes[r.ID.Name] = true
+		}
+	}
+	for _, r := range rows {
+		if takes[r.ID.Name] {
+			r.Traits |= ops.Containers
+		}
+	}
 	return rows
 }
 
