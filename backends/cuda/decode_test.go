@@ -21,6 +21,11 @@ type blockShape struct {
 // decodeBlocks is a model of two blocks for one position, with its states; every constant is random.
 func decodeBlocks(t *testing.T, d tensor.DType, c blockShape) (*graph.Graph, []backends.StatePair) {
 	t.Helper()
+	return decodeManyBlocks(t, d, c, 2)
+}
+
+func decodeManyBlocks(t *testing.T, d tensor.DType, c blockShape, blocks int) (*graph.Graph, []backends.StatePair) {
+	t.Helper()
 	g := graph.New("blocks")
 	inner := c.heads * c.headDim
 	conv := inner + 2*c.groups*c.state
@@ -39,7 +44,7 @@ func decodeBlocks(t *testing.T, d tensor.DType, c blockShape) (*graph.Graph, []b
 	}
 	h := g.AddInput("x", graph.T(d, graph.Sym("batch"), graph.D(1), graph.D(int64(c.width))))
 	var states []backends.StatePair
-	for l := range 2 {
+	for l := range blocks {
 		one := func(domain, op string, since int, attrs graph.Attrs, outs int, in ...*graph.Value) []*graph.Value {
 			return g.Add(graph.OpID{Domain: domain, Name: op, Since: since}, attrs, in, outs, fmt.Sprintf("l%d.%s%d", l, op, len(g.Nodes))).Out
 		}

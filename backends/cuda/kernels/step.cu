@@ -1,21 +1,25 @@
 // One position of a run of Mamba-2 blocks as one launch, for up to 8 sequences in bfloat16: all time goes into reading weights and states
 // once, and every launch of its own would let the memory rest while it begins and ends.
 //
-// A block of threads on every multiprocessor owns a slice of every matrix, in groups of 8 rows, and of every state. One of its threads
-// copies these slices, layer after layer, into a ring in shared memory and waits for nothing but room there, and for some of its earlier
-// copies: more under way than the memory needs would only keep the others' loads waiting. The other warps follow:
+// A block of threads on every multiprocessor owns rows of every matrix and of every state. One of its threads copies these, layer after
+// layer, into a ring in shared memory and waits for nothing but room there, and for some of its earlier copies: more under way than the
+// memory needs would only keep the others' loads waiting. Eight warps follow:
 //
-//   in    mixed = conv(norm(h) in_w^T): each warp keeps its share of K of the rows of h in registers, as left operands
+//   in    norm(h) in_w^T: first the rows of B, C and dt that it owns, which go to all others; then those of z and x for the states it
+//         owns, which stay here. The convolution takes its columns as they are made
 //   scan  state = decay state + dt x B^T, y = silu(z) (state C + D x)
 //   out   h' = norm(y) out_w^T + h
 //
-// with a meeting of all blocks of threads behind each. What a phase reads beside matrices and states, and does not depend on the one
-// before, comes by copies too, into a place of its own for each phase.
+// Each warp keeps its share of K of the rows of h or y in registers, as right operands. What a phase reads beside matrices and states,
+// and does not depend on the one before, comes by copies too, into a place of its own for each phase.
+//
+// Blocks of threads never meet. What one makes for others is written over kUnwritten, which no rounding gives, and readers look until
+// nothing of it is left: no fence before, no counter behind. h and y go out with the weight of their normalisation; the sums of their squares
+// follow and are needed only where a product ends. Three warps apart do what need not be waited for: one adds up squares, its own and those
+// of others, two read B, C and dt of the others while the products run, and put kUnwritten back. Once a block of threads has all of y,
+// everybody has read what went before it; that it is back is certain to whoever has all of the next layer's y.
 #define SSDC_DEVICE_ONLY
-#include "device.cuh"
-#ifndef SSDC_EMULATE
-#include "tma.cuh"
-#endif
+#include "step.cuh"
 
 #ifdef SSDC_EMULATE
 extern "C" __attribute__((visibility("default"))) int step_serves;
@@ -32,165 +36,171 @@ extern "C" __device__ int step_serves =
 #if defined(SSDC_EMULATE) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 namespace {
 
-typedef __nv_bfloat16 Element;
-constexpr int kMaxBlocks = 128, kMaxGrid = 256;
-constexpr int kWarps = 8;                      // that compute; a group of four more gives its registers up, and one of its threads copies
-constexpr int kInSlices = 5, kOutSlices = 10;  // of 64 of K for a warp, at most
-constexpr int kTableBytes = 1024;             // barriers and sums of squares before the work area
+// Barriers: of the threads that compute; and where these and the warps that exchange tell each other of something, the others arrive and
+// do not wait.
+enum { kAmong = 1, kHaveH, kInScale, kHaveSide, kHaveYs, kHaveY, kOutScale, kHaveHs };
+constexpr int kAndAll = kThreads + 96, kAndOne = kThreads + 32, kAndTwo = kThreads + 64;
 
-struct Block {
-  const Element *in_w, *in_norm, *out_w, *out_norm, *h;
-  Element *mixed, *y, *out, *conv_state;
-  const float *conv_w, *conv_b, *A, *D, *dt_bias;  // conv_b, D, dt_bias may be null
-  float *state;
-  float in_epsilon, out_epsilon;
+// The parts of the work area, and what lies in the table.
+struct Area {
+  float *partial;
+  float4 *of_row;   // [batch][rows]: decay, dt x, D x, silu(z)
+  float *y;         // [batch][rows]
+  float *bc;        // [batch][groups that occur here][B, C]
+  float2 *of_head;  // [batch][heads that occur here]: dt, decay
+  float *residual;  // [batch][columns of h]
+  float *scale;     // [2][8]: of rows of h and y
+  Block *blocks;    // two in turn
 };
 
-struct Step {
-  int *arrived;  // 0 at the start
-  int blocks, batch, width, columns, inner, heads, head_dim, groups;
-  int conv_first, conv_count, conv_taps, conv_width, conv_silu, z, x, b, c, dt;  // where parts of a row of `mixed` begin
-  int softplus, slots, ahead, bytes, in_rows, out_rows;  // the ring: slots, copies under way at most, bytes of a slot, rows of the matrices in it
-  int area, beside[3];                                   // bytes of the work area and of what the phases read beside
-  float low, high;
-  int first_in[kMaxGrid + 1], first_out[kMaxGrid + 1];  // groups of rows of each block of threads, and where the last ends
-  Block block[kMaxBlocks];
+// Divides by a small number.
+struct Divider {
+  float by;
+  __device__ __forceinline__ explicit Divider(int d) : by(1.f / (float)d) {}
+  __device__ __forceinline__ int operator()(int v) const { return (int)(((float)v + 0.5f) * by); }
 };
 
-#ifndef SSDC_EMULATE
-__device__ __forceinline__ void barrier_of(int id, int threads) { asm volatile("bar.sync %0, %1;\n" ::"r"(id), "r"(threads) : "memory"); }
-__device__ __forceinline__ void add_to_count(int *counter) { asm volatile("red.release.gpu.global.add.s32 [%0], 1;\n" ::"l"(counter) : "memory"); }
-__device__ __forceinline__ void wait_for_count(const int *counter, int target) {
-  int v;
-  do asm volatile("ld.acquire.gpu.global.s32 %0, [%1];\n" : "=r"(v) : "l"(counter) : "memory");
-  while (v < target);
-}
-// `bytes`, a multiple of 16 from a multiple of 16.
-__device__ __forceinline__ void bulk_load(uint32_t dst, const void *src, int bytes, uint32_t bar, uint64_t hint) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;\n" ::"r"(dst), "l"(src),
-               "r"(bytes), "r"(bar), "l"(hint) : "memory");
-}
-__device__ __forceinline__ void store_once(float4 *p, float4 v) { __stcs(p, v); }
-__device__ __forceinline__ uint2 load_fresh(const uint2 *p) { return __ldcg(p); }
-__device__ __forceinline__ float load_fresh(const Element *p) {
-  return __uint_as_float((uint32_t)__ldcg(reinterpret_cast<const unsigned short *>(p)) << 16);
-}
-#endif
-
-// The ring: slots of whole rows of a matrix, or of strips of states.
-struct Ring {
-  uint32_t bars;  // of each slot: filled, emptied
-  unsigned char *data;
-  int slots, bytes, slot, parity;
-  __device__ __forceinline__ uint32_t filled() const { return bars + 16 * slot; }
-  __device__ __forceinline__ uint32_t emptied() const { return bars + 16 * slot + 8; }
-  __device__ __forceinline__ void next() {
-    if (++slot == slots) slot = 0, parity ^= 1;
-  }
-};
-
-// What a phase reads beside: in: weights of the norm, taps, biases and states of the convolution; scan: A, D, biases; out: weights of the
-// norm. Its barriers: filled, emptied.
-struct Aside {
-  uint32_t bars;
-  unsigned char *data;
-};
-
-constexpr int kStripBytes = 4096;  // of a state: what blocks of threads divide among themselves
-
-struct Slices {
-  int in, in_end, out, out_end, strip, strip_end;
-  __device__ __forceinline__ explicit Slices(const Step &p, int rows_of_strip) {
-    const int c = blockIdx.x;
-    const int64 strips = (int64)p.batch * p.inner / rows_of_strip;
-    in = p.first_in[c], in_end = p.first_in[c + 1], out = p.first_out[c], out_end = p.first_out[c + 1];
-    strip = (int)(c * strips / gridDim.x), strip_end = (int)((c + 1) * strips / gridDim.x);
-  }
-};
-
-// The columns of the convolution that a block of threads has.
-struct Taps {
-  int first, count;
-  __device__ __forceinline__ Taps(const Step &p, const Slices &s) {
-    const int a = s.in * 8 - p.conv_first, b = s.in_end * 8 - p.conv_first;
-    first = a > 0 ? a : 0, count = (b < p.conv_count ? b : p.conv_count) - first;
-    if (count < 0) count = 0;
-  }
-};
-
-// The thread that copies.
-struct Copier {
-  Ring ring, tail;  // tail: the oldest copy that is under way
-  int issued, ahead;
-  __device__ __forceinline__ void copy(const void *from, int bytes) {
-    if (issued++ >= ahead) {
-      mbarrier_wait(tail.filled(), tail.parity);
-      tail.next();
-    }
-    mbarrier_wait(ring.emptied(), ring.parity ^ 1);
-    mbarrier_expect(ring.filled(), bytes);
-    bulk_load(shared_address(ring.data + ring.slot * ring.bytes), from, bytes, ring.filled(), kStream);
-    ring.next();
-  }
-  __device__ __forceinline__ void rows(const Element *w, int first, int end, int k, int at_once) {
+// The warp that adds up squares. Four lanes for a sequence add up those made here.
+__device__ __forceinline__ void publish_squares(const float *v, int count, int batch, int padded, float *to) {
+  const int lane = threadIdx.x % 32, row = lane / 4;
+  float sum = 0.f;
+  if (row < batch)
 #pragma unroll 1
-    for (int row = first * 8; row < end * 8; row += at_once) copy(w + (int64)row * k, at_once * k * 2);
-  }
-};
-__device__ __forceinline__ int aside(const Aside &a, int at, const void *from, int bytes) {
-  if (from && bytes > 0) bulk_load(shared_address(a.data + at), from, bytes, a.bars, kShared);
-  return at + (from && bytes > 0 ? bytes : 0);
+    for (int i = lane % 4; i < count; i += 4) sum += v[row * count + i] * v[row * count + i];
+  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+  sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+  if (lane % 4 == 0 && row < padded) store_shared(to + blockIdx.x * padded + row, sum);
 }
-__device__ __forceinline__ void fill(const Step &p, const Slices &s, const Ring &ring, const Aside (&beside)[3]) {
-  Copier copier = {ring, ring, 0, p.ahead};
-  const Taps taps(p, s);
-  const int strips = p.bytes / kStripBytes;
-  const int of_state = taps.count * p.conv_width * 2;
+template <int Sets> __device__ __forceinline__ void scale_of(const float *from, int width, float epsilon, float *scale) {
+  const int lane = threadIdx.x % 32;
+  const float4 *at = reinterpret_cast<const float4 *>(from);
+  constexpr int AtOnce = Sets == 1 ? 5 : 3;
+  float4 sum[Sets];
+#pragma unroll
+  for (int set = 0; set < Sets; set++) sum[set] = make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll 1
+  for (int c = lane; c - lane < gridDim.x; c += 32 * AtOnce) {
+    float4 v[AtOnce][Sets];
+#pragma unroll
+    for (int u = 0; u < AtOnce; u++)
+#pragma unroll
+      for (int set = 0; set < Sets; set++) {
+        v[u][set] = make_float4(0.f, 0.f, 0.f, 0.f);
+        if (c + 32 * u < gridDim.x) v[u][set] = load_shared(at + (c + 32 * u) * Sets + set);
+      }
+#pragma unroll
+    for (int u = 0; u < AtOnce; u++)
+#pragma unroll
+      for (int set = 0; set < Sets; set++) {
+        float4 &w = v[u][set];
+        while (unwritten(w.x) || unwritten(w.y) || unwritten(w.z) || unwritten(w.w)) {
+          look_again();
+          w = load_shared(at + (c + 32 * u) * Sets + set);
+        }
+        sum[set].x += w.x, sum[set].y += w.y, sum[set].z += w.z, sum[set].w += w.w;
+      }
+  }
+#pragma unroll
+  for (int set = 0; set < Sets; set++) {
+    float4 &v = sum[set];
+#pragma unroll
+    for (int o = 16; o; o >>= 1) {
+      v.x += __shfl_xor_sync(0xffffffffu, v.x, o), v.y += __shfl_xor_sync(0xffffffffu, v.y, o);
+      v.z += __shfl_xor_sync(0xffffffffu, v.z, o), v.w += __shfl_xor_sync(0xffffffffu, v.w, o);
+    }
+    const float mine = lane == 0 ? v.x : lane == 1 ? v.y : lane == 2 ? v.z : v.w;
+    if (lane < 4) scale[4 * set + lane] = rsqrtf(mine / (float)width + epsilon);
+  }
+}
+template <int Sets> __device__ __forceinline__ void add_squares(const Step &p, const Slices &s, const Exchange &e, const Area &area) {
 #pragma unroll 1
   for (int l = 0; l < p.blocks; l++) {
-    const Block &b = p.block[l];
-    const int parity = l & 1;
-    mbarrier_wait(beside[0].bars + 8, parity ^ 1);
-    mbarrier_expect(beside[0].bars, p.width * 2 + taps.count * (p.conv_taps + (b.conv_b ? 1 : 0)) * 4 + p.batch * of_state);
-    int at = aside(beside[0], 0, b.in_norm, p.width * 2);
-    at = aside(beside[0], at, b.conv_w + taps.first * p.conv_taps, taps.count * p.conv_taps * 4);
-    at = aside(beside[0], at, b.conv_b ? b.conv_b + taps.first : nullptr, taps.count * 4);
-#pragma unroll 1
-    for (int row = 0; row < p.batch; row++) at = aside(beside[0], at, b.conv_state + ((int64)row * p.conv_count + taps.first) * p.conv_width, of_state);
-    copier.rows(b.in_w, s.in, s.in_end, p.width, p.in_rows);
-
-    mbarrier_wait(beside[1].bars + 8, parity ^ 1);
-    mbarrier_expect(beside[1].bars, p.heads * 4 * (1 + (b.D ? 1 : 0) + (b.dt_bias ? 1 : 0)));
-    at = aside(beside[1], 0, b.A, p.heads * 4);
-    at = aside(beside[1], at, b.D, p.heads * 4);
-    aside(beside[1], at, b.dt_bias, p.heads * 4);
-#pragma unroll 1
-    for (int strip = s.strip; strip < s.strip_end; strip += strips)
-      copier.copy(b.state + (int64)strip * (kStripBytes / 4), (s.strip_end - strip < strips ? s.strip_end - strip : strips) * kStripBytes);
-
-    mbarrier_wait(beside[2].bars + 8, parity ^ 1);
-    mbarrier_expect(beside[2].bars, p.inner * 2);
-    aside(beside[2], 0, b.out_norm, p.inner * 2);
-    copier.rows(b.out_w, s.out, s.out_end, p.inner, p.out_rows);
+    barrier_of(kHaveHs, kAndOne);
+    publish_squares(area.residual, (s.out_end - s.out) * kUnit, p.batch, 4 * Sets, e.squares_of_h(l));
+    barrier_of(kHaveH, kAndAll);
+    scale_of<Sets>(e.squares_of_h(l), p.width, area.blocks[l & 1].in_epsilon, area.scale);
+    arrive_at(kInScale, kAndOne);
+    barrier_of(kHaveYs, kAndOne);
+    publish_squares(area.y, s.units() * kUnit, p.batch, 4 * Sets, e.squares_of_y(l));
+    barrier_of(kHaveY, kAndAll);
+    scale_of<Sets>(e.squares_of_y(l), p.inner, area.blocks[l & 1].out_epsilon, area.scale + 8);
+    arrive_at(kOutScale, kAndOne);
   }
 }
 
-// Meetings of all blocks of threads. What was written before meet() is seen after await().
-constexpr int kThreads = 32 * kWarps;  // that compute
-struct Meetings {
-  int *arrived, passed;
-  __device__ __forceinline__ void meet() {
-    barrier_of(1, kThreads);
-    passed++;
-    if (threadIdx.x != 0) return;
-    add_to_count(arrived);
+// The two warps that read B, C and dt and put kUnwritten back.
+template <int N> __device__ __forceinline__ void read_side(const Step &p, const Slices &s, const Exchange &e, const Area &area, const Aside &beside) {
+  constexpr int threads = 64, AtOnce = 4;
+  const int t = threadIdx.x - kThreads - 64, batch = p.batch, padded = e.padded, rows = s.units() * kUnit, first = s.unit * kUnit, P = p.head_dim;
+  const int span = P * (p.heads / p.groups), first_group = first / span, groups = (first + rows - 1) / span - first_group + 1;
+  const int first_head = first / P, heads = (first + rows - 1) / P - first_head + 1;
+  const float *A = reinterpret_cast<const float *>(beside.data);
+#pragma unroll 1
+  for (int l = 0; l < p.blocks; l++) {
+    const Block &b = area.blocks[l & 1];
+    const Element *side = e.side(l);
+    const float *bias = A + (b.D ? 2 : 1) * p.heads;
+    barrier_of(kHaveH, kAndAll);
+    if (l + 1 < p.blocks && t < (int)sizeof(Block) / 16)
+      reinterpret_cast<uint4 *>(area.blocks + ((l + 1) & 1))[t] = reinterpret_cast<const uint4 *>(p.block + l + 1)[t];
+    mbarrier_wait(beside.bars, l & 1);
+#pragma unroll 1
+    for (int i = t; i < batch * heads; i += threads) {
+      const int row = i / heads, h = first_head + i % heads;
+      uint32_t bits;
+      while ((bits = load_shared(side + row * p.sides + p.dt + h)) == 0xffff) look_later();
+      float d = from_bits(bits);
+      if (b.dt_bias) d += bias[h];
+      if (p.softplus) d = softplus_of(d);
+      d = fminf(fmaxf(d, p.low), p.high);
+      float2 v;
+      v.x = d, v.y = expf(A[h] * d);
+      area.of_head[i] = v;
+    }
+    const int count = batch * groups * (N / 4);  // eights of B and C
+#pragma unroll 1
+    for (int i = t; i < count; i += AtOnce * threads) {
+      uint4 v[AtOnce];
+      uint32_t most;
+      while (true) {
+        most = 0;
+#pragma unroll
+        for (int u = 0; u < AtOnce; u++) {
+          const int j = i + u * threads < count ? i + u * threads : i, of = j / (N / 4), in = j % (N / 4), row = of / groups, g = first_group + of % groups;
+          v[u] = load_shared(reinterpret_cast<const uint4 *>(side + row * p.sides + (in < N / 8 ? p.b : p.c - N) + g * N + in * 8));
+        }
+#pragma unroll
+        for (int u = 0; u < AtOnce; u++) most = most_of(most, most_of(most_of(v[u].x, v[u].y), most_of(v[u].z, v[u].w)));
+        if (!unwritten(most)) break;
+        look_later();
+      }
+#pragma unroll
+      for (int u = 0; u < AtOnce; u++) {
+        const int j = i + u * threads;
+        if (j >= count) continue;
+        float4 *to = reinterpret_cast<float4 *>(area.bc + j * 8);
+        const float2 v0 = unpack(Element(), v[u].x), v1 = unpack(Element(), v[u].y), v2 = unpack(Element(), v[u].z), v3 = unpack(Element(), v[u].w);
+        to[0] = make_float4(v0.x, v0.y, v1.x, v1.y), to[1] = make_float4(v2.x, v2.y, v3.x, v3.y);
+      }
+    }
+    arrive_at(kHaveSide, kAndTwo);
+
+    barrier_of(kHaveY, kAndAll);
+    if (l + 2 >= p.blocks) continue;  // nobody looks again
+    const uint4 four = {kUnwritten, kUnwritten, kUnwritten, kUnwritten};
+    const uint2 two = {kUnwritten, kUnwritten};
+    const int sides = s.side_end - s.side, units = s.units(), outs = s.out_end - s.out;
+#pragma unroll 1
+    for (int i = t; i < batch * sides; i += threads) *reinterpret_cast<uint4 *>(e.side(l) + i / sides * p.sides + (s.side + i % sides) * 8) = four;
+#pragma unroll 1
+    for (int i = t; i < batch * units; i += threads) *reinterpret_cast<uint2 *>(e.y(l + 2) + i / units * p.inner + (s.unit + i % units) * kUnit) = two;
+#pragma unroll 1
+    for (int i = t; i < batch * outs; i += threads) *reinterpret_cast<uint2 *>(e.h(l) + i / outs * p.width + (s.out + i % outs) * kUnit) = two;
+    if (t < padded) reinterpret_cast<uint32_t *>(e.squares_of_h(l))[blockIdx.x * padded + t] = kUnwritten;
+    if (t < padded) reinterpret_cast<uint32_t *>(e.squares_of_y(l + 2))[blockIdx.x * padded + t] = kUnwritten;
+    fence_all();
   }
-  __device__ __forceinline__ void await() {
-    if (!passed) return;
-    if (threadIdx.x == 0) wait_for_count(arrived, passed * gridDim.x);
-    barrier_of(1, kThreads);
-  }
-};
+}
 
 // The convolution of one position in a column, whose new state it stores; o is its state, taps its filter.
 __device__ __forceinline__ float convolve(const Step &p, const Element *o, const float *taps, float bias, Element *state, float x) {
@@ -206,43 +216,50 @@ __device__ __forceinline__ float convolve(const Step &p, const Element *o, const
   return p.conv_silu ? silu_fast(v) : v;
 }
 
-// The normalised rows of h or y as right operands of products, in sets of 4 rows. Slice s of 64 of K is with warp s % kWarps; the thread of
-// lane 8 b + 4 s + q has of row b of a set the four elements from 8 q + 4 s on of each half of a slice. `mine` is how many slices its
-// warp has.
+// What the convolution reads beside for some columns, in shared memory.
+struct Filters {
+  const float *taps, *bias;
+  const Element *state;
+  __device__ __forceinline__ Filters(const Step &p, const unsigned char *at, const Taps &of, bool biased) {
+    taps = reinterpret_cast<const float *>(at), bias = taps + of.count * p.conv_taps;
+    state = reinterpret_cast<const Element *>(bias + (biased ? of.count : 0));
+  }
+  // A column of the product, of sequence `row`, past the convolution where it takes it.
+  __device__ __forceinline__ float operator()(const Step &p, const Block &b, const Taps &of, int row, int col, float v) const {
+    const int c = col - p.conv_first, local = c - of.first;
+    if (c < 0 || c >= p.conv_count || local >= of.count) return v;
+    return convolve(p, state + (row * of.count + local) * p.conv_width, taps + local * p.conv_taps, b.conv_b ? bias[local] : 0.f,
+                    b.conv_state + ((int64)row * p.conv_count + c) * p.conv_width, v);
+  }
+};
+
+// Rows of h or y as right operands of products, in sets of 4. Slice s of 64 of K is with warp s % kWarps; the thread of lane 8 b + 4 s + q
+// has of row b of a set the four elements from 8 q + 4 s on of each half of a slice. `mine` is how many slices its warp has. Rows and slices
+// that are not there repeat others. Threads look at a small part before they look at all: whoever looks keeps those waiting who write.
 template <int Slices, int Sets> struct Rows {
   uint2 x[Sets][2 * Slices];
 
-  __device__ __forceinline__ void load(const Element *from, const Element *norm, int k, int mine, int batch, float *squares) {
+  __device__ __forceinline__ void load(const Element *from, int k, int mine, int batch) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, at = (mine ? warp * 64 : 0) + lane % 4 * 8 + lane / 4 % 2 * 4;
+    const int last = lane / 8 + 4 * (Sets - 1);
+    while (unwritten(load_shared(reinterpret_cast<const uint2 *>(from + (last < batch ? last : 0) * k + at)).x)) look_again();
+    while (true) {
 #pragma unroll
-    for (int set = 0; set < Sets; set++) {
-      const int row = lane / 8 + 4 * set;
-      const Element *of = from + (row < batch ? row : 0) * k + at;
+      for (int set = 0; set < Sets; set++) {
+        const int row = lane / 8 + 4 * set;
+        const Element *of = from + (row < batch ? row : 0) * k + at;
 #pragma unroll
-      for (int i = 0; i < 2 * Slices; i++)
-        x[set][i] = load_fresh(reinterpret_cast<const uint2 *>(of + (i / 2 < mine ? i / 2 * kWarps * 64 : 0) + i % 2 * 32));
-    }
-#pragma unroll
-    for (int set = 0; set < Sets; set++) {
-      const int row = lane / 8 + 4 * set;
-      float sum = 0.f;
-#pragma unroll
-      for (int i = 0; i < 2 * Slices; i++) {
-        const uint32_t live = row < batch && i / 2 < mine ? 0xffffffffu : 0;
-        const uint2 w = *reinterpret_cast<const uint2 *>(norm + at + (i / 2 < mine ? i / 2 * kWarps * 64 : 0) + i % 2 * 32);
-        x[set][i] = make_uint2(weighted(x[set][i].x & live, w.x, sum), weighted(x[set][i].y & live, w.y, sum));
+        for (int i = 0; i < 2 * Slices; i++)
+          x[set][i] = load_shared(reinterpret_cast<const uint2 *>(of + (i / 2 < mine ? i / 2 * kWarps * 64 : 0) + i % 2 * 32));
       }
+      uint32_t most = 0;
 #pragma unroll
-      for (int o = 1; o < 8; o *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, o);
-      if (lane % 8 == 0) squares[warp * 8 + row] = sum;
+      for (int set = 0; set < Sets; set++)
+#pragma unroll
+        for (int i = 0; i < 2 * Slices; i++) most = most_of(most, most_of(x[set][i].x, x[set][i].y));
+      if (!unwritten(most)) break;
+      look_again();
     }
-  }
-
-  // Two elements times weights, and their squares.
-  __device__ __forceinline__ static uint32_t weighted(uint32_t v, uint32_t w, float &sum) {
-    const float2 a = unpack(Element(), v), b = unpack(Element(), w);
-    sum += a.x * a.x + a.y * a.y;
-    return pack(Element(), a.x * b.x, a.y * b.y);
   }
 
   // Products with row g of 8 rows of a matrix, for the thread of lane 4 g + q, of which `row` has this thread's part: sums[set] is that with
@@ -268,185 +285,223 @@ template <int Slices, int Sets> struct Rows {
 #pragma unroll
     for (int set = 0; set < Sets; set++) sums[set] = acc[set][0][0] + acc[set][0][3] + acc[set][1][0] + acc[set][1][3];
   }
+
+  // Products with `count` rows of a matrix, units of them, that come through the ring: sums of this warp's part of K go to
+  // partial [group of 8 rows][warp][row of h or y][row].
+  __device__ __forceinline__ void stream(Ring &ring, int count, int k, int at_once, int mine, int batch, float *partial) const {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    float *sum = partial + warp * 8 * batch + q * 8 + g;
+#pragma unroll 1
+    for (int first = 0; first < count; first += 8, sum += kWarps * 8 * batch) {
+      const int of = g < count - first ? g : g - kUnit;
+      int slot = ring.slot + of / at_once;
+      if (slot >= ring.slots) slot -= ring.slots;
+      const unsigned char *row = ring.data + slot * ring.bytes + of % at_once * k * 2 + warp * 128 + q * 16;
+      const int end = count - first < 8 ? count - first : 8;
+      Ring done = ring;
+#pragma unroll 1
+      for (int j = 0; j < end; j += at_once) {
+        mbarrier_wait(ring.filled(), ring.parity);
+        ring.next();
+      }
+      float sums[Sets];
+      multiply(row, mine, sums);
+      __syncwarp();
+#pragma unroll 1
+      for (int j = 0; j < end; j += at_once) {
+        if (lane == 0) mbarrier_arrive(done.emptied());
+        done.next();
+      }
+#pragma unroll
+      for (int set = 0; set < Sets; set++)
+        if (q + 4 * set < batch) sum[32 * set] = sums[set];
+    }
+  }
 };
 
-// A product of the normalised rows of h or y with the block of threads' rows of a matrix.
-template <bool In, int Sets>
-__device__ __forceinline__ void product(const Step &p, const Block &b, const Slices &s, Ring &ring, Meetings &meetings, const Aside &beside, int parity, float *partial, float *squares) {
-  constexpr int kSlices = In ? kInSlices : kOutSlices;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4, batch = p.batch;
-  const int first = In ? s.in : s.out, end = In ? s.in_end : s.out_end, k = In ? p.width : p.inner, count = (end - first) * 8 * batch;
-  // Results of a thread: i, i + threads, ... of [group][row of h or y][row of 8].
-  auto column = [&](int i, int &row) {
-    const int group = i / (8 * batch), in = i - group * 8 * batch;
-    row = in / 8;
-    return (first + group) * 8 + in % 8;
-  };
-  float residual = 0.f;  // of the first result
-  if (!In && threadIdx.x < count) {
-    int row;
-    const int col = column(threadIdx.x, row);
-    residual = load_fresh(b.h + row * p.width + col);
-  }
-  meetings.await();
-  mbarrier_wait(beside.bars, parity);
-  const int mine = (k / 64 - warp + kWarps - 1) / kWarps;
-  Rows<kSlices, Sets> rows;
-  const Element *from = In ? b.h : b.y, *norm = reinterpret_cast<const Element *>(beside.data);
-  rows.load(from, norm, k, mine, batch, squares);
+// The sum of row `row` of h or y with row j of a group.
+__device__ __forceinline__ float total(const Area &area, int group, int row, int j, int batch) {
+  const float *sums = area.partial + group * kWarps * 8 * batch + row * 8 + j;
+  float v = 0.f;
+#pragma unroll
+  for (int u = 0; u < kWarps; u++) v += sums[u * 8 * batch];
+  return v;
+}
+__device__ __forceinline__ float rounded(float v) { return to_float(from_float<Element>(v)); }
 
-  const int at_once = In ? p.in_rows : p.out_rows;
-  float *sum = partial + warp * 8 * batch + q * 8 + g;
+// The first product: B, C and dt go to all, z and x are prepared for the scan.
+template <int Sets>
+__device__ __forceinline__ void product_in(const Step &p, int l, const Slices &s, const Exchange &e, Ring &ring, const Aside &beside, const Aside &of_scan, const Area &area) {
+  const Block &b = area.blocks[l & 1];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, batch = p.batch, k = p.width, sides = s.side_end - s.side, units = s.units();
+  const Taps of_x = taps_of_x(p, s), of_side = taps_of_side(p, s);
+  const Divider by_group(8 * batch), by_head(p.head_dim);
+  const int mine = (k / 64 - warp + kWarps - 1) / kWarps;
+  Rows<kInSlices, Sets> rows;
+  rows.load(e.h(l), k, mine, batch);
+  arrive_at(kHaveH, kAndAll);
+  if (sides) {
+    rows.stream(ring, sides * 8, k, p.in_rows, mine, batch, area.partial);
+    mbarrier_wait(beside.bars, l & 1);
+    const Filters filters(p, beside.data, of_side, b.conv_b);
+    barrier_of(kAmong, kThreads);
+    barrier_of(kInScale, kAndOne);
 #pragma unroll 1
-  for (int group = first; group < end; group++, sum += kWarps * 8 * batch) {
-    int slot = ring.slot + g / at_once;
-    if (slot >= ring.slots) slot -= ring.slots;
-    const unsigned char *row = ring.data + slot * ring.bytes + g % at_once * k * 2 + warp * 128 + q * 16;
-    Ring done = ring;
-#pragma unroll 1
-    for (int j = 0; j < 8; j += at_once) {
-      mbarrier_wait(ring.filled(), ring.parity);
-      ring.next();
-    }
-    float sums[Sets];
-    rows.multiply(row, mine, sums);
-    __syncwarp();
-#pragma unroll 1
-    for (int j = 0; j < 8; j += at_once) {
-      if (lane == 0) mbarrier_arrive(done.emptied());
-      done.next();
-    }
-#pragma unroll
-    for (int set = 0; set < Sets; set++)
-      if (q + 4 * set < batch) sum[32 * set] = sums[set];
-  }
-  barrier_of(1, kThreads);
-  const Taps taps(p, s);
-  const float *filter = reinterpret_cast<const float *>(beside.data + p.width * 2), *bias = filter + taps.count * p.conv_taps;
-  const Element *state = reinterpret_cast<const Element *>(bias + (b.conv_b ? taps.count : 0));
-#pragma unroll 1
-  for (int i = threadIdx.x; i < count; i += kThreads) {
-    int row;
-    const int col = column(i, row), group = col / 8 - first;
-    const float *sums = partial + group * kWarps * 8 * batch + row * 8 + col % 8;
-    float v = 0.f, all = 0.f;
-#pragma unroll
-    for (int u = 0; u < kWarps; u++) v += sums[u * 8 * batch], all += squares[u * 8 + row];
-    v *= rsqrtf(all / (float)k + (In ? b.in_epsilon : b.out_epsilon));
-    if (In) {
-      const int c = col - p.conv_first, local = c - taps.first;
-      if (local >= 0 && local < taps.count)
-        v = convolve(p, state + (row * taps.count + local) * p.conv_width, filter + local * p.conv_taps, b.conv_b ? bias[local] : 0.f,
-                     b.conv_state + ((int64)row * p.conv_count + c) * p.conv_width, v);
-      b.mixed[row * p.columns + col] = from_float<Element>(v);
-    } else {
-      if (i >= kThreads) residual = load_fresh(b.h + row * p.width + col);
-      b.out[row * p.width + col] = from_float<Element>(v + residual);
+    for (int i = threadIdx.x; i < sides * 8 * batch; i += kThreads) {
+      const int group = by_group(i), row = i / 8 - group * batch, at = (s.side + group) * 8 + i % 8;
+      const float v = total(area, group, row, i % 8, batch) * area.scale[row];
+      store_shared(e.side(l) + row * p.sides + at, from_float<Element>(filters(p, b, of_side, row, p.side + at, v)));
     }
   }
+  rows.stream(ring, units * 8, k, p.in_rows, mine, batch, area.partial + sides * kWarps * 8 * batch);
+  mbarrier_wait(beside.bars, l & 1);
+  mbarrier_wait(of_scan.bars, l & 1);
+  const Filters filters(p, beside.data + of_side.bytes(p, b.conv_b), of_x, b.conv_b);
+  const float *D = reinterpret_cast<const float *>(of_scan.data) + p.heads;
+  const int first_head = by_head(s.unit * kUnit), heads = by_head(s.unit_end * kUnit - 1) - first_head + 1;
+  if (!sides) barrier_of(kInScale, kAndOne);
+  barrier_of(kHaveSide, kAndTwo);
+#pragma unroll 1
+  for (int from = warp * 32; from < units * 8 * batch; from += kThreads) {  // four of z, four of x in turn
+    const int i = from + lane < units * 8 * batch ? from + lane : lane % 8, group = by_group(i), row = i / 8 - group * batch, j = i % 8;
+    const int in = (s.unit + group) * kUnit + j % kUnit;
+    float v = total(area, sides + group, row, j, batch) * area.scale[row];
+    if (j >= kUnit && i == from + lane) v = filters(p, b, of_x, row, p.x + in, v);
+    v = rounded(v);
+    const float x = __shfl_xor_sync(0xffffffffu, v, kUnit);
+    if (j >= kUnit || i != from + lane) continue;
+    const int h = by_head(in);
+    const float2 step = area.of_head[row * heads + h - first_head];
+    area.of_row[row * units * kUnit + group * kUnit + j] = make_float4(step.y, step.x * x, b.D ? D[h] * x : 0.f, silu_fast(v));
+  }
+  if (lane == 0) mbarrier_arrive(beside.bars + 8);
+  barrier_of(kAmong, kThreads);
+}
+
+// What leaves h: with the weight of the next block's normalisation to all others, or where the caller wants it.
+__device__ __forceinline__ void publish_h(const Step &p, const Exchange &e, int l, int row, int col, float v, float weight) {
+  if (l < p.blocks) store_shared(e.h(l) + row * p.width + col, from_float<Element>(v * weight));
+  else p.out[row * p.width + col] = from_float<Element>(v);
+}
+
+// The second product.
+template <int Sets> __device__ __forceinline__ void product_out(const Step &p, int l, const Slices &s, const Exchange &e, Ring &ring, const Aside &beside, const Area &area) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, batch = p.batch, k = p.inner, count = (s.out_end - s.out) * kUnit;
+  const int mine = (k / 64 - warp + kWarps - 1) / kWarps;
+  const Divider by_count(count);
+  Rows<kOutSlices, Sets> rows;
+  rows.load(e.y(l), k, mine, batch);
+  arrive_at(kHaveY, kAndAll);
+  rows.stream(ring, count, k, p.out_rows, mine, batch, area.partial);
+  const Element *weights = reinterpret_cast<const Element *>(beside.data) + s.out * kUnit % 8;
+  if (l + 1 < p.blocks) mbarrier_wait(beside.bars, l & 1);
+  barrier_of(kAmong, kThreads);
+  barrier_of(kOutScale, kAndOne);
+#pragma unroll 1
+  for (int i = threadIdx.x; i < count * batch; i += kThreads) {
+    const int row = by_count(i), at = i - row * count;
+    const float v = rounded(total(area, at / 8, row, at % 8, batch) * area.scale[8 + row] + area.residual[i]);
+    publish_h(p, e, l + 1, row, s.out * kUnit + at, v, to_float(weights[at]));
+    area.residual[i] = v;
+  }
+  if (l + 1 == p.blocks) return;
+  arrive_at(kHaveHs, kAndOne);
+  __syncwarp();
   if (lane == 0) mbarrier_arrive(beside.bars + 8);
 }
 
-// The scan of strips [strip, end) of the states of one layer: rows of N, which are those of y.
-template <int N>
-__device__ __forceinline__ void scan(const Step &p, const Block &b, const Slices &s, Ring &ring, Meetings &meetings, const Aside &beside, int parity, float4 *of_row) {
-  constexpr int lanes = N / 4 < 32 ? N / 4 : 32, wide = N / 4 / lanes, per = 32 / lanes, R = kStripBytes / 4 / N, Unroll = 4 / wide;
-  constexpr int threads = kThreads, warps = kWarps;
+// The scan of the rows of states that this block of threads owns.
+template <int N> __device__ __forceinline__ void scan(const Step &p, int l, const Slices &s, const Exchange &e, Ring &ring, const Aside &beside, const Area &area) {
+  constexpr int lanes = N / 4 < 32 ? N / 4 : 32, per = 32 / lanes, Unroll = 5;
+  static_assert(lanes * 4 == N, "a row of a state in one access");
   const int warp = threadIdx.x / 32, lane = threadIdx.x % lanes, sub = threadIdx.x % 32 / lanes;
-  const int P = p.head_dim, first = s.strip * R, rows = (s.strip_end - s.strip) * R, span = P * (p.heads / p.groups), first_span = first / span;
-  float *bc = reinterpret_cast<float *>(of_row + rows);  // of each group that occurs: B, C
-  // What a row needs beside B and C: decay, dt x, D x, silu(z).
-  const float *A = reinterpret_cast<const float *>(beside.data), *D = A + p.heads, *bias = b.D ? D + p.heads : D;
-  meetings.await();
-  mbarrier_wait(beside.bars, parity);
+  const Block &block = area.blocks[l & 1];
+  const int rows = s.units() * kUnit, first = s.unit * kUnit, span = p.head_dim * (p.heads / p.groups);
+  const Divider by_span(span);
+  const int first_group = by_span(first), groups = by_span(first + rows - 1) - first_group + 1;
+  const int at_once = ring.bytes / (N * 4) / kUnit * kUnit;
+  const Element *weights = reinterpret_cast<const Element *>(beside.data + p.heads * 4 * (1 + (block.D ? 1 : 0) + (block.dt_bias ? 1 : 0))) + first % 8;
+  Element *y = e.y(l);
 #pragma unroll 1
-  for (int r = threadIdx.x; r < rows; r += threads) {
-    const int row = first + r, head = row / P, h = head % p.heads;
-    const Element *mixed = b.mixed + (int64)(head / p.heads) * p.columns;
-    const float x = load_fresh(mixed + p.x + h * P + row % P), z = load_fresh(mixed + p.z + h * P + row % P);
-    float d = load_fresh(mixed + p.dt + h);
-    if (b.dt_bias) d += bias[h];
-    if (p.softplus) d = softplus_of(d);
-    d = fminf(fmaxf(d, p.low), p.high);
-    float4 v;
-    v.x = expf(A[h] * d), v.y = d * x, v.z = b.D ? D[h] * x : 0.f, v.w = silu_of(z);
-    of_row[r] = v;
-  }
-  if (rows) {
-    const int spans = (first + rows - 1) / span - first_span + 1;
+  for (int b = 0; b < p.batch; b++) {
+    const float4 *bc = reinterpret_cast<const float4 *>(area.bc) + b * groups * (N / 2);
 #pragma unroll 1
-    for (int i = threadIdx.x; i < spans * 2 * N; i += threads) {
-      const int of = first_span + i / (2 * N), n = i % N;
-      bc[i] = load_fresh(b.mixed + (int64)(of / p.groups) * p.columns + (i % (2 * N) < N ? p.b : p.c) + of % p.groups * N + n);
+    for (int r0 = 0; r0 < rows; r0 += at_once) {
+      const int here = rows - r0 < at_once ? rows - r0 : at_once;
+      int group = by_span(first + r0) - first_group, change = (first_group + group + 1) * span - first - r0;
+      float4 Bv = bc[group * (N / 2) + lane], Cv = bc[group * (N / 2) + N / 4 + lane];
+      mbarrier_wait(ring.filled(), ring.parity);
+      const float4 *states = reinterpret_cast<const float4 *>(ring.data + ring.slot * ring.bytes);
+      const float4 *of_row = area.of_row + b * rows + r0;
+      float4 *to = reinterpret_cast<float4 *>(block.state) + ((int64)b * p.inner + first + r0) * (N / 4) + lane;
+#pragma unroll 1
+      for (int at = warp * per + sub; at - sub < here; at += Unroll * kWarps * per) {
+        float4 S[Unroll], of[Unroll];
+        float sum[Unroll];
+#pragma unroll
+        for (int u = 0; u < Unroll; u++) {
+          const int r = at + u * kWarps * per;
+          if (r >= here) continue;
+          of[u] = of_row[r];
+          S[u] = states[r * (N / 4) + lane];
+        }
+#pragma unroll
+        for (int u = 0; u < Unroll; u++) {
+          const int r = at + u * kWarps * per;
+          sum[u] = 0.f;
+          if (r >= here) continue;
+          while (r >= change) {
+            group++, change += span;
+            Bv = bc[group * (N / 2) + lane], Cv = bc[group * (N / 2) + N / 4 + lane];
+          }
+          float4 &h = S[u];
+          h.x = of[u].x * h.x + of[u].y * Bv.x;
+          h.y = of[u].x * h.y + of[u].y * Bv.y;
+          h.z = of[u].x * h.z + of[u].y * Bv.z;
+          h.w = of[u].x * h.w + of[u].y * Bv.w;
+          sum[u] = h.x * Cv.x + h.y * Cv.y + h.z * Cv.z + h.w * Cv.w;
+        }
+#pragma unroll
+        for (int o = lanes / 2; o; o >>= 1)
+#pragma unroll
+          for (int u = 0; u < Unroll; u++) sum[u] += __shfl_xor_sync(0xffffffffu, sum[u], o);
+        float v = 0.f;  // lane u has the result of row u
+#pragma unroll
+        for (int u = 0; u < Unroll; u++)
+          if (lane == u) v = (sum[u] + of[u].z) * of[u].w;
+        const int r = at + lane * kWarps * per;
+        if (lane < Unroll && r < here) {
+          store_shared(y + b * p.inner + first + r0 + r, from_float<Element>(v * to_float(weights[r0 + r])));
+          area.y[b * rows + r0 + r] = v;
+        }
+#pragma unroll
+        for (int u = 0; u < Unroll; u++)
+          if (at + u * kWarps * per < here) store_once(to + (at + u * kWarps * per) * (N / 4), S[u]);
+      }
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) mbarrier_arrive(ring.emptied());
+      ring.next();
     }
   }
-  barrier_of(1, kThreads);
+  arrive_at(kHaveYs, kAndOne);
   if (threadIdx.x % 32 == 0) mbarrier_arrive(beside.bars + 8);
-  float4 Bv[wide], Cv[wide];
-  int next_span = 0, change = -1;  // the local row from which B and C are others
-  const int rows_of_slot = ring.bytes / kStripBytes * R;
-#pragma unroll 1
-  for (int r0 = 0; r0 < rows; r0 += rows_of_slot) {
-    const int here = rows - r0 < rows_of_slot ? rows - r0 : rows_of_slot;
-    mbarrier_wait(ring.filled(), ring.parity);
-    const float4 *states = reinterpret_cast<const float4 *>(ring.data + ring.slot * ring.bytes);
-#pragma unroll 1
-    for (int at = warp * per + sub; at - sub < here; at += Unroll * warps * per) {
-      float4 S[Unroll][wide], of[Unroll];
-      float sum[Unroll];
-#pragma unroll
-      for (int u = 0; u < Unroll; u++) {
-        const int r = at + u * warps * per;
-        if (r >= here) continue;
-        of[u] = of_row[r0 + r];
-#pragma unroll
-        for (int i = 0; i < wide; i++) S[u][i] = states[r * (N / 4) + i * lanes + lane];
-      }
-#pragma unroll
-      for (int u = 0; u < Unroll; u++) {
-        const int r = at + u * warps * per;
-        sum[u] = 0.f;
-        if (r >= here) continue;
-        while (r0 + r >= change) {
-          const float4 *of_span = reinterpret_cast<const float4 *>(bc + next_span * 2 * N);
-#pragma unroll
-          for (int i = 0; i < wide; i++) Bv[i] = of_span[i * lanes + lane], Cv[i] = of_span[N / 4 + i * lanes + lane];
-          next_span++;
-          change = (first_span + next_span) * span - first;
-        }
-        float4 *to = reinterpret_cast<float4 *>(b.state) + (int64)(first + r0 + r) * (N / 4) + lane;
-#pragma unroll
-        for (int i = 0; i < wide; i++) {
-          float4 &h = S[u][i];
-          h.x = of[u].x * h.x + of[u].y * Bv[i].x;
-          h.y = of[u].x * h.y + of[u].y * Bv[i].y;
-          h.z = of[u].x * h.z + of[u].y * Bv[i].z;
-          h.w = of[u].x * h.w + of[u].y * Bv[i].w;
-          sum[u] += h.x * Cv[i].x + h.y * Cv[i].y + h.z * Cv[i].z + h.w * Cv[i].w;
-          store_once(to + i * lanes, h);
-        }
-      }
-#pragma unroll
-      for (int o = lanes / 2; o; o >>= 1)
-#pragma unroll
-        for (int u = 0; u < Unroll; u++) sum[u] += __shfl_xor_sync(0xffffffffu, sum[u], o);
-#pragma unroll
-      for (int u = 0; u < Unroll; u++) {
-        const int r = at + u * warps * per;
-        if (lane == 0 && r < here) b.y[first + r0 + r] = from_float<Element>((sum[u] + of[u].z) * of[u].w);
-      }
-    }
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(ring.emptied());
-    ring.next();
-  }
 }
 
 template <int N, int Sets> __device__ __forceinline__ void step(const Step &p) {
   SSDC_SHARED(unsigned char, shared);
-  const Slices s(p, kStripBytes / 4 / N);
+  const Slices s(p);
   const uint32_t bars = shared_address(shared);
-  unsigned char *at = shared + kTableBytes + p.area;
+  unsigned char *work = shared + kTableBytes, *at = work + p.area;
+  const Area area = {reinterpret_cast<float *>(work),
+                     reinterpret_cast<float4 *>(work + p.at_rows),
+                     reinterpret_cast<float *>(work + p.at_y),
+                     reinterpret_cast<float *>(work + p.at_bc),
+                     reinterpret_cast<float2 *>(work + p.at_steps),
+                     reinterpret_cast<float *>(work + p.at_residual),
+                     reinterpret_cast<float *>(shared + 512),
+                     reinterpret_cast<Block *>(shared + 576)};
+  static_assert(576 + 2 * sizeof(Block) <= kTableBytes, "blocks in the table");
+  const Exchange e(p, 4 * Sets);
   Aside beside[3];
 #pragma unroll
   for (int i = 0; i < 3; i++) beside[i] = {bars + 16 * i, at}, at += p.beside[i];
@@ -454,24 +509,31 @@ template <int N, int Sets> __device__ __forceinline__ void step(const Step &p) {
   if (threadIdx.x == 0) {
     for (int i = 0; i < p.slots + 3; i++) mbarrier_init(bars + 16 * i, 1), mbarrier_init(bars + 16 * i + 8, kWarps);
     mbarrier_init_fence();
+    area.blocks[0] = p.block[0];
   }
   __syncthreads();
-  if (threadIdx.x >= kThreads) {
-    registers_give<24>();
-    if (threadIdx.x == kThreads) fill(p, s, ring, beside);
+  const int warp = threadIdx.x / 32;
+  if (warp >= kWarps) {
+    registers_give<56>();
+    if (threadIdx.x == kThreads) fill(p, s, ring, beside, area.blocks, N);
+    else if (warp == kWarps + 1) add_squares<Sets>(p, s, e, area);
+    else if (warp > kWarps + 1) read_side<N>(p, s, e, area, beside[1]);
   } else {
-    registers_take<232>();
-    float *squares = reinterpret_cast<float *>(shared + 512), *area = reinterpret_cast<float *>(shared + kTableBytes);
-    Meetings meetings = {p.arrived, 0};
+    registers_take<224>();
+    const int count = (s.out_end - s.out) * kUnit;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < count * p.batch; i += kThreads) {
+      const int row = i / count, col = s.out * kUnit + i % count;
+      const float v = to_float(p.h[row * p.width + col]);
+      publish_h(p, e, 0, row, col, v, to_float(p.norm[col]));
+      area.residual[i] = v;
+    }
+    arrive_at(kHaveHs, kAndOne);
 #pragma unroll 1
     for (int l = 0; l < p.blocks; l++) {
-      const Block &b = p.block[l];
-      product<true, Sets>(p, b, s, ring, meetings, beside[0], l & 1, area, squares);
-      meetings.meet();
-      scan<N>(p, b, s, ring, meetings, beside[1], l & 1, reinterpret_cast<float4 *>(area));
-      meetings.meet();
-      product<false, Sets>(p, b, s, ring, meetings, beside[2], l & 1, area, squares);
-      if (l + 1 < p.blocks) meetings.meet();
+      product_in<Sets>(p, l, s, e, ring, beside[0], beside[1], area);
+      scan<N>(p, l, s, e, ring, beside[1], area);
+      product_out<Sets>(p, l, s, e, ring, beside[2], area);
     }
   }
 }

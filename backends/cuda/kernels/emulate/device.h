@@ -114,6 +114,17 @@ inline void barrier_of(int id, int threads) { arrive_and_wait(id, threads); }
 // A meeting of all blocks of a launch.
 inline void add_to_count(int *counter) { ++*counter; }
 void wait_for_count(const int *counter, int target);
+void arrive_at(int id, int threads);  // without waiting
+
+// What blocks of a launch tell each other.
+template <class V> inline V load_shared(const V *p) { return *p; }
+inline uint32_t load_shared(const __nv_bfloat16 *p) { return p->bits; }
+template <class V> inline void store_shared(V *p, V v) { *p = v; }
+inline uint32_t most_of(uint32_t a, uint32_t b) { return std::max(a & 0xffff0000, b & 0xffff0000) | std::max(a & 0xffff, b & 0xffff); }
+void look_again();
+inline void look_later() { look_again(); }
+inline void fence_all() {}
+inline float from_bits(uint32_t v) { return __uint_as_float(v << 16); }
 inline void __threadfence() {}
 inline void announce(int *flag, int value) { *flag = value; }
 inline void wait_for(const int *flag, int value) {
@@ -122,10 +133,10 @@ inline void wait_for(const int *flag, int value) {
 inline float load_fresh(const float *p) { return *p; }
 inline float4 load_fresh(const float4 *p) { return *p; }
 inline uint2 load_fresh(const uint2 *p) { return *p; }
+inline float load_fresh(const __nv_bfloat16 *p) { return __bfloat162float(*p); }
 template <int Count> inline void registers_take() {}
 template <int Count> inline void registers_give() {}
 inline void store_once(float4 *p, float4 v) { *p = v; }
-inline float load_fresh(const __nv_bfloat16 *p) { return __bfloat162float(*p); }
 
 inline float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
 inline float to_float(__half v) { return __half2float(v); }

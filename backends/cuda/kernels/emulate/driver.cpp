@@ -3,7 +3,7 @@
 //   g++ -std=c++17 -O2 -w -fPIC -shared -DSSDC_EMULATE driver.cpp -o libcuda_emulated.so -ldl
 //
 // Memory is filled with NaN and ends at a page that must not be touched. SSDC_EMULATED_MEMORY bounds it, in bytes;
-// after SSDC_EMULATED_LAUNCHES launches the device is lost.
+// after SSDC_EMULATED_LAUNCHES launches the device is lost; SSDC_EMULATED_MULTIPROCESSORS says how many it has.
 #include <dlfcn.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -32,7 +32,6 @@ namespace {
 
 typedef unsigned long long Pointer;
 enum { kOk = 0, kInvalid = 1, kOutOfMemory = 2, kNotFound = 500, kLost = 719, kTooLarge = 720 };
-constexpr unsigned kMultiprocessors = 2;
 
 void launch_apart(int blocks, int threads, std::function<void()> f) { launch(blocks, threads, f); }
 
@@ -58,6 +57,8 @@ long long setting(const char *name, long long otherwise) {
   return v && *v ? atoll(v) : otherwise;
 }
 
+unsigned multiprocessors() { return setting("SSDC_EMULATED_MULTIPROCESSORS", 4); }
+
 int submit(Stream *s, std::function<int()> f) {
   if (lost) return kLost;
   if (s && s->capture) {
@@ -77,7 +78,7 @@ API cuDeviceGetCount(int *n) { *n = 1; return kOk; }
 API cuDeviceGet(int *d, int) { *d = 0; return kOk; }
 API cuDeviceGetName(char *s, int n, int) { snprintf(s, n, "emulated"); return kOk; }
 API cuDeviceGetAttribute(int *v, int which, int) {
-  *v = which == 75 ? 8 : which == 76 ? 0 : which == 16 ? kMultiprocessors : which == 97 ? 166912 : 0;
+  *v = which == 75 ? 8 : which == 76 ? 0 : which == 16 ? multiprocessors() : which == 97 ? 166912 : 0;
   return kOk;
 }
 API cuDeviceTotalMem_v2(size_t *n, int) { *n = setting("SSDC_EMULATED_MEMORY", 8LL << 30); return kOk; }
@@ -186,7 +187,7 @@ API cuEventSynchronize(int *) { return kOk; }
 API cuEventElapsedTime(float *ms, int *, int *) { *ms = 0; return kOk; }
 static int launch_function(Function *f, unsigned blocks, unsigned threads, unsigned shared, Stream *s, void **params, bool together) {
   if (!blocks || threads > kMaxThreads || shared + kSharedOrigin > kSharedBytes) return kInvalid;
-  if (together && blocks > kMultiprocessors) return kTooLarge;
+  if (together && blocks > multiprocessors()) return kTooLarge;
   static long long launches;
   const long long most = setting("SSDC_EMULATED_LAUNCHES", -1);
   if (most >= 0 && launches++ >= most) lost = true;

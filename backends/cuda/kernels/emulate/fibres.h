@@ -136,6 +136,13 @@ void arrive_and_wait(int barrier, int threads) {
   while (now == mine) yield();
 }
 
+void arrive_at(int barrier, int threads) {
+  progress++;
+  if (++current->arrived[barrier] < threads) return;
+  current->arrived[barrier] = 0;
+  current->generation[barrier]++;
+}
+
 struct SharedBarrier { uint8_t phase, arrivals, pending, unused; int bytes; };
 static SharedBarrier &barrier_at(uint32_t bar) { return *(SharedBarrier *)at_shared(bar); }
 static void settle(SharedBarrier &b) {
@@ -177,6 +184,7 @@ void wait_for_count(const int *counter, int target) {
   while (*counter < target) yield();
   progress++;
 }
+void look_again() { yield(); }
 
 static void launch(int blocks, int threads, std::function<void()> f, bool backwards = false) {
   static BlockOfThreads one;
