@@ -120,11 +120,11 @@ func convolve(a graph.Attrs, xs, ws []int, x, w []float64) ([]float64, []int, er
 	if err != nil {
 		return nil, nil, err
 	}
-	taps := win.taps(in, out)
 	batch, channels, maps := xs[0], xs[1], ws[0]
+	y := tensor.Of[float64](tensor.New(tensor.Float64, append([]int{batch, maps}, out...)...)) // first: it knows what is too large
+	taps := win.taps(in, out)
 	perGroup, stride := ws[1], win.stride[len(in)-1]
 	ni, no, nk := product(in), product(out), len(taps)
-	y := make([]float64, batch*maps*no)
 	for n := range batch {
 		for m := range maps {
 			row := y[(n*maps+m)*no : (n*maps+m+1)*no]

@@ -98,6 +98,9 @@ func inferRNN(c *ops.Infer, gates, outs int) error {
 	case c.Node.Attrs.Has("hidden_size"):
 		hidden = graph.D(c.Node.Attrs.Int("hidden_size", 0))
 	}
+	if size := graph.D(c.Node.Attrs.Int("hidden_size", 0)); c.Node.Attrs.Has("hidden_size") && hidden.IsConst() && hidden != size {
+		return c.Errorf("R %s, want %v columns: attribute hidden_size", r, size)
+	}
 	if w := c.Type(1); w.Ranked() {
 		if n := hidden.Mul(graph.D(int64(gates))); w.Shape[1] != n && w.Shape[1].IsConst() && n.IsConst() {
 			return c.Errorf("W %s, want %v rows for %d gates of hidden size %v", w, n, gates, hidden)
