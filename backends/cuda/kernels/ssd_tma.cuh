@@ -427,6 +427,7 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
         pin(S);
         hold(Xw, base == 1, base);
         hold(X, base == 1, base);
+        __syncwarp();  // all lanes have read the decays
         if (lane == 0) {
           mbarrier_arrive(base + Place::empty + 8 * s);
           mbarrier_arrive(base + Place::unmasked + 8 * buffer);
