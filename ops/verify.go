@@ -2,6 +2,8 @@ package ops
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/ssdc-go/ssdc/graph"
 )
@@ -25,7 +27,7 @@ func Verify(t *Table, g *graph.Graph) error {
 			}
 		}
 		if err == nil {
-			err = checkAttrs(t, n)
+			err = CheckAttrs(t, n)
 		}
 	})
 	if err != nil {
@@ -41,19 +43,21 @@ func Verify(t *Table, g *graph.Graph) error {
 	return err
 }
 
-func checkAttrs(t *Table, n *graph.Node) error {
+// CheckAttrs reports an attribute or body that the operator does not have, and
+// one that it must have but was not given. Rows that list none are not checked.
+func CheckAttrs(t *Table, n *graph.Node) error {
 	op, err := t.Of(n)
 	if err != nil || op.Attrs == nil {
 		return err
 	}
-next:
-	for _, name := range n.Attrs.Names() {
-		for _, a := range op.Attrs {
-			if a.Name == name {
-				continue next
-			}
+	names := n.Attrs.Names()
+	for _, b := range n.Bodies {
+		names = append(names, b.Attr)
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(op.Attrs, func(a Attr) bool { return a.Name == name }) {
+			return fmt.Errorf("%s: unknown attribute %q; %s: remove it, or use a version of the operator that has it", n, name, op.attrNames())
 		}
-		return fmt.Errorf("%s: unknown attribute %q", n, name)
 	}
 	for _, a := range op.Attrs {
 		if a.Default == nil && !a.Optional && !n.Attrs.Has(a.Name) && n.Body(a.Name) == nil {
@@ -61,4 +65,16 @@ next:
 		}
 	}
 	return nil
+}
+
+// attrNames says in a message which attributes an operator has.
+func (op *Op) attrNames() string {
+	if len(op.Attrs) == 0 {
+		return fmt.Sprintf("%s has none", op.ID)
+	}
+	names := make([]string, len(op.Attrs))
+	for i, a := range op.Attrs {
+		names[i] = a.Name
+	}
+	return fmt.Sprintf("%s has %s", op.ID, strings.Join(names, ", "))
 }

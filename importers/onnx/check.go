@@ -108,6 +108,19 @@ func (im *importer) oldest(domain, name string, after int) int {
 	return 0
 }
 
+// checkAttrs compares the attributes of every node that is still in use, those
+// of bodies included, with what its operator has: an attribute that nothing
+// reads would change nothing, whatever the model means by it.
+func (im *importer) checkAttrs(g *graph.Graph) error {
+	var err error
+	g.Walk(func(n *graph.Node) {
+		if err == nil {
+			err = ops.CheckAttrs(im.table, n)
+		}
+	})
+	return err
+}
+
 // infer types the nodes in order and compares with what the file declares.
 func (im *importer) infer(top *scope, gp *proto.GraphProto) error {
 	for _, n := range im.model.Graph.Nodes {

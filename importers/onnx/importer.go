@@ -94,6 +94,9 @@ func (im *importer) run() error {
 	if err := im.missing(g); err != nil {
 		return err
 	}
+	if err := im.checkAttrs(g); err != nil {
+		return err
+	}
 	return im.infer(top, gp)
 }
 

@@ -223,6 +223,12 @@ func TestModelErrors(t *testing.T) {
 		{"attribute \"axis\" is float32, want int64", func(g *proto.GraphProto) {
 			g.Node[0] = node("y = Softmax(x)", &proto.AttributeProto{Name: "axis", Type: proto.AttributeProto_FLOAT, F: 1})
 		}},
+		{`model: node "y" (Softmax-13): unknown attribute "axes"; Softmax-13 has axis: remove it`, func(g *proto.GraphProto) {
+			g.Node[0] = node("y = Softmax(x)", aInt("axes", 0))
+		}},
+		{`unknown attribute "alpha"; Relu-14 has none: remove it`, func(g *proto.GraphProto) { g.Node[0] = node("y = Relu(x)", aInt("alpha", 0)) }},
+		{`unknown attribute "body"; Relu-14 has none`, func(g *proto.GraphProto) { g.Node[0] = node("y = Relu(x)", aGraph("body", small())) }},
+		{`attribute "to" is missing`, func(g *proto.GraphProto) { g.Node[0] = node("y = Cast(x)") }},
 		{"UTF-8", func(g *proto.GraphProto) { g.Node[0].Output[0], g.Output[0].Name = "\xff", "\xff" }},
 		{"has no element type", func(g *proto.GraphProto) { g.Input[0].Type = mapOf(0, nil) }},
 		{"keys of a map are strings or integers, not float", func(g *proto.GraphProto) { g.Input[0].Type = mapOf(1, tensorType(1)) }},
@@ -240,6 +246,9 @@ func TestModelErrors(t *testing.T) {
 	if _, err := Read(bytesOf(t, model(g)), "", rows(t), &Options{IgnoreValueInfo: true}); err != nil {
 		t.Error(err)
 	}
+	unused := small() // of nodes that nothing reads nothing is asked
+	unused.Node = append(unused.Node, node("unused = Relu(x)", aInt("alpha", 0)))
+	must(t, model(unused), nil)
 	deep := small()
 	for range 200 {
 		deep = &proto.GraphProto{Name: "d", Output: []*proto.ValueInfoProto{bare("y")}, Node: []*proto.NodeProto{node("y = If(x)", aGraph("then_branch", deep))}}
