@@ -68,6 +68,10 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{"frobnicate", `no command "frobnicate"`},
 		{"compil x.onnx", `did you mean "compile"?`},
+		{"frobnicate --help", `no command "frobnicate"`},
+		{"--help frobnicate", `no command "frobnicate"`},
+		{"compil -h", `did you mean "compile"?`},
+		{"help frobnicate", `no command "frobnicate"`},
 		{"compile", "needs a MODEL"},
 		{"run a b", "takes one MODEL"},
 		{"inspect", "needs an ARTIFACT"},

@@ -36,11 +36,7 @@ func NewRoot(name, short, long string) *cobra.Command {
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			meant := ""
-			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
-				meant = fmt.Sprintf(" (did you mean %q?)", s[0])
-			}
-			return Usagef("there is no command %q%s", args[0], meant)
+			return noCommand(cmd, args[0])
 		},
 	}
 	root.SuggestionsMinimumDistance = 2
@@ -57,6 +53,15 @@ func NewRoot(name, short, long string) *cobra.Command {
 	})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	return root
+}
+
+// noCommand is the error for a name that is no command of root.
+func noCommand(root *cobra.Command, name string) error {
+	meant := ""
+	if s := root.SuggestionsFor(name); len(s) > 0 {
+		meant = fmt.Sprintf(" (did you mean %q?)", s[0])
+	}
+	return Usagef("there is no command %q%s", name, meant)
 }
 
 // One is the argument rule of a command that takes one thing.
@@ -100,7 +105,24 @@ func Execute(ctx context.Context, root *cobra.Command) int {
 		fmt.Fprintf(root.ErrOrStderr(), "%s: %v\n", root.Name(), err)
 		return exitUsage
 	}
+	// Of a name that is no command there is no help, and the command after --help is meant; cobra shows the root's for both.
+	var unknown error
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if name := cmd.Flags().Arg(0); cmd == root && name != "" {
+			named, _, err := root.Find([]string{name})
+			if err != nil || named == root {
+				unknown = noCommand(root, name)
+				return
+			}
+			cmd = named
+		}
+		help(cmd, args)
+	})
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = unknown
+	}
 	if err == nil {
 		return 0
 	}
