@@ -80,6 +80,8 @@ type Options struct {
 	Plugins []plugin.Plugin
 	// Observe is called after every pass.
 	Observe func(p *passes.Pass, g *graph.Graph, changed bool, took time.Duration)
+	// Warn is called with each of Source.Warnings once the model is read.
+	Warn func(warning string)
 }
 
 // Compiled is the result of a compilation, before it is written or opened.
@@ -129,6 +131,11 @@ func OptimiseWith(ctx context.Context, set *plugin.Set, path string, o Options) 
 	src, err := Import(ctx, set, path, o.Symbols)
 	if err != nil {
 		return nil, err
+	}
+	for _, w := range src.Warnings {
+		if o.Warn != nil {
+			o.Warn(w)
+		}
 	}
 	if o.LastLogits {
 		if err := lastLogits(set.Registry.Table, src.Graph); err != nil {

@@ -51,6 +51,8 @@ type Source struct {
 	Doc      string
 	Metadata map[string]string
 	Opsets   map[string]int // by domain; nil when the format has none
+	// Warnings say what in the file is wrong but changes no result.
+	Warnings []string
 	// Origins tells where nodes, by Node.From, come from in the exported program;
 	// nil when the format does not say.
 	Origins func(names []string) (map[string]graph.Origin, error)

@@ -70,7 +70,7 @@ var ONNX = &plugin.Importer{
 		if err != nil {
 			return nil, err
 		}
-		return &plugin.Source{Graph: m.Graph, Producer: m.Producer, Digest: m.Digest, Doc: m.Doc, Metadata: m.Metadata, Opsets: m.Opsets,
+		return &plugin.Source{Graph: m.Graph, Producer: m.Producer, Digest: m.Digest, Doc: m.Doc, Metadata: m.Metadata, Opsets: m.Opsets, Warnings: m.Warnings,
 			Origins: func(names []string) (map[string]graph.Origin, error) { return onnx.Origins(path, names) }}, nil
 	},
 }

@@ -101,7 +101,7 @@ func (a *app) compiling(make func(runner.Opener) *cobra.Command) *cobra.Command 
 			return nil, err
 		}
 		p := newProgress(c.ErrOrStderr())
-		b, err := ssdc.BuildWith(ctx, a.set, path, ssdc.Options{Threads: threads, NoOpt: noOpt, Target: target, Observe: p.observe})
+		b, err := ssdc.BuildWith(ctx, a.set, path, ssdc.Options{Threads: threads, NoOpt: noOpt, Target: target, Observe: p.observe, Warn: warner(c.ErrOrStderr(), path)})
 		p.done()
 		if err != nil {
 			return nil, err
@@ -116,6 +116,11 @@ func (a *app) compiling(make func(runner.Opener) *cobra.Command) *cobra.Command 
 // isArtifact goes by the start of the file, or by its name: a broken artifact
 // must be reported as one.
 func isArtifact(path string) bool { return strings.HasSuffix(path, ".ssda") || artifact.Is(path) }
+
+// warner prints warnings about a model, a line each.
+func warner(w io.Writer, path string) func(string) {
+	return func(warning string) { fmt.Fprintf(w, "warning: %s: %s\n", path, warning) }
+}
 
 // progress reports passes on stderr once a compilation takes over a second.
 type progress struct {

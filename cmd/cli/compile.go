@@ -229,6 +229,7 @@ ssdc explain; --require-fusion turns a miss into an error.`,
 			if err != nil {
 				return err
 			}
+			o.Warn = warner(cmd.ErrOrStderr(), args[0])
 			if err := wholefile.Check(out); err != nil {
 				return err
 			}

@@ -47,6 +47,7 @@ after every pass.`,
 			if err != nil {
 				return err
 			}
+			o.Warn = warner(cmd.ErrOrStderr(), args[0])
 			var shots []html.Pass
 			if page != "" {
 				if err := wholefile.Check(page); err != nil {

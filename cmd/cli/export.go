@@ -67,6 +67,7 @@ function bodies: a loop over tokens.`,
 			if err != nil {
 				return err
 			}
+			o.Warn = warner(cmd.ErrOrStderr(), args[0])
 			if err := wholefile.Check(out); err != nil {
 				return err
 			}

@@ -16,6 +16,13 @@ func TestClassifiers(t *testing.T) {
 			t.Error(out)
 		}
 	}
+	// What skl2onnx declares of this output's shape is wrong.
+	wrong := filepath.Join(sklearn, "extra_trees_two_numbers/model.onnx")
+	for _, args := range [][]string{{"run", wrong, "--random"}, {"compile", wrong, "-o", filepath.Join(t.TempDir(), "x.ssda")}, {"opt", wrong}, {"explain", wrong}} {
+		if r := call(t, args...); r.code != 0 || !strings.Contains(r.err, "warning: "+wrong+`: value "variable" is declared float[`) || strings.Count(r.err, "warning:") != 1 {
+			t.Errorf("%v: code %d, stderr\n%s", args, r.code, r.err)
+		}
+	}
 	dir := t.TempDir()
 	art, back := filepath.Join(dir, "m.ssda"), filepath.Join(dir, "m.onnx")
 	in := write(t, filepath.Join(dir, "x.json"), []byte(`{"X": {"length": 0.5, "colour=red": 1}}`))

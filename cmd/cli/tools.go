@@ -89,6 +89,9 @@ stdout, remarks on stderr. Without --pass the whole pipeline runs.`,
 			if err != nil {
 				return err
 			}
+			for _, w := range src.Warnings {
+				warner(cmd.ErrOrStderr(), args[0])(w)
+			}
 			c := passes.NewContext(cmd.Context(), a.set.Registry.Table)
 			for _, p := range pipe { // not Pipeline.Run, which insists on its own order
 				if err := passes.RunOne(c, p, src.Graph); err != nil {

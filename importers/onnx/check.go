@@ -156,16 +156,19 @@ func (im *importer) inferNode(n *graph.Node) (err error) {
 	return ops.InferNode(im.table, n)
 }
 
-// compare checks a declared type. Only contradictions are errors: symbolic
-// lengths have many spellings.
+// compare checks a declared type. Only contradictions matter: symbolic lengths
+// have many spellings. Another element type is an error. Another shape is a
+// warning: exporters write wrong ones (converters of scikit-learn one column for
+// outputs of several), nothing computes with them, and where lengths are compared
+// as numbers, or ranks, the operators leave no doubt about what is computed.
 func (im *importer) compare(v *graph.Value, vi *proto.ValueInfoProto) error {
 	want, err := im.typeOf(vi.Type, vi.Name, 0)
 	if err != nil {
 		return asIs(err, "value %q: %w", vi.Name, err)
 	}
 	got := v.Type
-	conflict := want.DType != 0 && got.DType != 0 && want.DType != got.DType ||
-		want.Ranked() && got.Ranked() && want.Rank() != got.Rank()
+	otherType := want.DType != 0 && got.DType != 0 && want.DType != got.DType
+	conflict := otherType || want.Ranked() && got.Ranked() && want.Rank() != got.Rank()
 	more := got.DType == 0 && want.DType != 0 || !got.Ranked() && want.Ranked()
 	for i := 0; !conflict && want.Ranked() && i < got.Rank(); i++ {
 		w, wok := want.Shape[i].Const()
@@ -178,7 +181,12 @@ func (im *importer) compare(v *graph.Value, vi *proto.ValueInfoProto) error {
 		if v.Def != nil {
 			where = v.Def.String()
 		}
-		return fmt.Errorf("value %q is declared %s, but %s computes %s; the model contradicts itself: correct what it declares in graph.value_info or graph.output, or clear that shape", vi.Name, want, where, got)
+		text := fmt.Sprintf("value %q is declared %s, but %s computes %s", vi.Name, want, where, got)
+		if otherType {
+			return fmt.Errorf("%s; the model contradicts itself: correct what it declares in graph.value_info or graph.output", text)
+		}
+		im.model.Warnings = append(im.model.Warnings, text+"; what is declared is ignored: correct or clear that shape in graph.value_info or graph.output")
+		return nil
 	}
 	if more {
 		im.model.Declared[v] = want

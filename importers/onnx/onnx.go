@@ -60,6 +60,8 @@ type Model struct {
 	// leaves partly unknown, what the file claims. Claims are not merged into
 	// the graph: nothing proves them, and inference would not repeat them.
 	Declared map[*graph.Value]graph.Type
+	// Warnings say which declared shapes are not what the operators compute.
+	Warnings []string
 }
 
 // Load reads a model file. Weights stored in external files are mapped

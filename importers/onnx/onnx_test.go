@@ -208,8 +208,10 @@ func TestModelErrors(t *testing.T) {
 		{"no outputs", func(g *proto.GraphProto) { g.Output = nil }},
 		{"\"nope\" is not defined", func(g *proto.GraphProto) { g.Output[0].Name = "nope" }},
 		{"no element type", func(g *proto.GraphProto) { g.Input[0].Type = nil }},
-		{"declared float[batch,4]", func(g *proto.GraphProto) { g.Output[0] = info("y", "batch", 4) }},
-		{"or clear that shape", func(g *proto.GraphProto) { g.Output[0] = info("y", "batch", 4) }},
+		{`value "y" is declared int64[batch,3], but node "y" (Add-14) computes float[batch,3]; the model contradicts itself`, func(g *proto.GraphProto) {
+			g.Output[0] = info("y", "batch", 3)
+			g.Output[0].Type.GetTensorType().ElemType = 7
+		}},
 		{"broadcast", func(g *proto.GraphProto) { g.Initializer[0] = floats("w", 1, 2) }},
 		{"needs 12 bytes, raw_data has 3", func(g *proto.GraphProto) { g.Initializer[0] = raw("w", 1, []byte{1, 2, 3}, 3) }},
 		{"has 1 values, want 3", func(g *proto.GraphProto) { g.Initializer[0].FloatData = []float32{1} }},
@@ -242,7 +244,7 @@ func TestModelErrors(t *testing.T) {
 		fails(t, model(g), c.want)
 	}
 	g := small()
-	g.Output[0] = info("y", "batch", 4)
+	g.Output[0].Type.GetTensorType().ElemType = 7
 	if _, err := Read(bytesOf(t, model(g)), "", rows(t), &Options{IgnoreValueInfo: true}); err != nil {
 		t.Error(err)
 	}
@@ -254,6 +256,39 @@ func TestModelErrors(t *testing.T) {
 		deep = &proto.GraphProto{Name: "d", Output: []*proto.ValueInfoProto{bare("y")}, Node: []*proto.NodeProto{node("y = If(x)", aGraph("then_branch", deep))}}
 	}
 	fails(t, model(deep), "cut short") // deeper than the wire format is read
+}
+
+// TestWrongShapes: what a file declares of shapes is not computed with; where it
+// contradicts the operators a warning says so, and the rest is as without it.
+func TestWrongShapes(t *testing.T) {
+	for _, c := range []struct {
+		declared *proto.ValueInfoProto
+		want     string // "" for no warning
+	}{
+		{info("y", "batch", 4), `value "y" is declared float[batch,4], but node "y" (Add-14) computes float[batch,3]; what is declared is ignored: correct or clear`},
+		{info("y", "batch", 3, 1), "declared float[batch,3,1]"},
+		{info("y"), "declared float[], but"},
+		{info("y", 7, 3), ""}, // the batch may be 7
+		{info("y", "other", 3), ""},
+		{bare("y"), ""},
+	} {
+		for _, output := range []bool{true, false} {
+			g := small()
+			if output {
+				g.Output[0] = c.declared
+			} else {
+				g.ValueInfo = append(g.ValueInfo, c.declared)
+			}
+			m := must(t, model(g), nil)
+			got := strings.Join(m.Warnings, "\n")
+			if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+				t.Errorf("%v: warnings %q, want one about %q", c.declared, got, c.want)
+			}
+			if y := m.Graph.Outputs[0].Type.String(); y != "float[batch,3]" {
+				t.Errorf("%v: the output is %s", c.declared, y)
+			}
+		}
+	}
 }
 
 func TestDefaultsOfInputs(t *testing.T) {

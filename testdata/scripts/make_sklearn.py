@@ -23,9 +23,11 @@ from skl2onnx.common.data_types import DictionaryType, FloatTensorType, Int64Ten
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer
+from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from sklearn.ensemble import (AdaBoostClassifier, BaggingClassifier, ExtraTreesClassifier, GradientBoostingClassifier, GradientBoostingRegressor,
+from sklearn.ensemble import (AdaBoostClassifier, BaggingClassifier, ExtraTreesClassifier, ExtraTreesRegressor, GradientBoostingClassifier,
+                              GradientBoostingRegressor,
                               IsolationForest, RandomForestClassifier, RandomForestRegressor,
                               StackingClassifier, VotingClassifier)
 from sklearn.feature_extraction import DictVectorizer
@@ -35,7 +37,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import ElasticNet, LinearRegression, LogisticRegression, PoissonRegressor, Ridge, RidgeClassifier, SGDClassifier
 from sklearn.mixture import GaussianMixture
-from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import BernoulliNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, LocalOutlierFactor
@@ -123,6 +125,13 @@ def others():
     yield "select", SelectKBest(k=2), THREE
     yield "knn_imputer", KNNImputer(n_neighbors=3), None
 
+def declared_wrong():
+    """Models whose outputs are of another shape than skl2onnx declares."""
+    yield "extra_trees_two_numbers", ExtraTreesRegressor(n_estimators=4, max_depth=3, random_state=0), np.stack([REAL, -REAL], 1)
+    yield "mlp_labels", MLPClassifier((4, 3), max_iter=30, random_state=0), (SCORE > 0).astype(np.int64)
+    yield "one_vs_one", OneVsOneClassifier(LinearSVC(random_state=0)), THREE
+    yield "pls", PLSRegression(2), REAL
+
 
 def record(name, model, given, types, **options):
     """types: the initial types of skl2onnx; None takes given's."""
@@ -153,7 +162,7 @@ def record(name, model, given, types, **options):
 
 def main():
     warnings.simplefilter("ignore")
-    for name, model, y in [*classifiers(), *others()]:
+    for name, model, y in [*classifiers(), *others(), *declared_wrong()]:
         if name.startswith(ONLY):
             record(name, model.fit(X) if y is None else model.fit(X, y), {"X": NEW}, None)
 
