@@ -421,13 +421,13 @@ __global__ void __launch_bounds__(512, 1) ssd_forward_tma(SSDC_IN_PLACE(ssdc_ssd
 #pragma unroll
         for (int j = 0; j < 4; j++) Wgmma<64, true, false>::mma(T(), Y, X[j], dM + j * 2, 1);
         wgmma_commit();
+        __syncwarp();  // all lanes have read the decays; here, where the product is under way, it costs nothing
         if (c + 1 < piece.last) fetch(next);
         wgmma_wait<0>();
         pin(Y);
         pin(S);
         hold(Xw, base == 1, base);
         hold(X, base == 1, base);
-        __syncwarp();  // all lanes have read the decays
         if (lane == 0) {
           mbarrier_arrive(base + Place::empty + 8 * s);
           mbarrier_arrive(base + Place::unmasked + 8 * buffer);
