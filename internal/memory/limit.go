@@ -10,8 +10,9 @@ import (
 )
 
 // Limit is the most memory that this process can have, and what has no more: the
-// machine, or the control group (the container) that it runs in. Where neither tells,
-// it is 256 GiB: a broken model must not end the process by asking for more.
+// machine, the control group (the container) that it runs in, or the process by its
+// limit of addresses. Where none tells, it is 256 GiB: a broken model must not end the
+// process by asking for more.
 func Limit() (bytes int64, of string) {
 	l := limit()
 	return l.bytes, l.of
@@ -22,7 +23,13 @@ type bound struct {
 	of    string
 }
 
-var limit = sync.OnceValue(func() bound { return least(total(), os.DirFS("/")) })
+var limit = sync.OnceValue(func() bound {
+	b := least(total(), os.DirFS("/"))
+	if n := addressSpace(); n > 0 && n < b.bytes {
+		b = bound{n, "this process (ulimit -v)"}
+	}
+	return b
+})
 
 // least takes the size of the machine, or 0, and the root of its file system.
 func least(machine int64, root fs.FS) bound {

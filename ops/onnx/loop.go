@@ -94,6 +94,7 @@ func evalLoop(c *ops.Call) ([]*tensor.Tensor, error) {
 	carry := len(vals)
 	scanned := make([][]*tensor.Tensor, len(body.Outputs)-1-carry)
 	kept := int64(0) // bytes in them
+	var grown growth
 	for i := int64(0); i < trips && cond; i++ {
 		if err := c.Ctx.Err(); err != nil {
 			return nil, err
@@ -110,11 +111,16 @@ func evalLoop(c *ops.Call) ([]*tensor.Tensor, error) {
 		step := int64(0)
 		for j := range scanned {
 			scanned[j] = append(scanned[j], out[1+carry+j])
-			step += int64(len(out[1+carry+j].Data))
+			step += held(out[1+carry+j])
 		}
 		kept += step
 		if err := enough(kept, step, trips, i, c.Arg(1) != nil); err != nil {
 			return nil, err
+		}
+		if cond && i+1 < trips {
+			if err := grown.enough(vals, kept, i); err != nil {
+				return nil, err
+			}
 		}
 	}
 	b := bindings(c)
@@ -130,8 +136,8 @@ func evalLoop(c *ops.Call) ([]*tensor.Tensor, error) {
 
 // enough refuses scan outputs that the machine cannot hold, slices and the whole
 // they are stacked to: at once when the trips say how many there will be, else
-// when there are so many. A loop without scan outputs may run until it is
-// cancelled; it takes no more memory with time.
+// when there are so many. A loop without scan outputs whose values do not grow
+// may run until it is cancelled; it takes no more memory with time.
 func enough(kept, step, trips, i int64, conditional bool) error {
 	if i == 0 && !conditional && step > 0 {
 		if kept = step * trips; kept/step != trips {
@@ -141,7 +147,60 @@ func enough(kept, step, trips, i int64, conditional bool) error {
 	if kept > math.MaxInt64/2 {
 		kept = math.MaxInt64 / 2
 	}
-	return memory.Check(fmt.Sprintf("stacking the scan outputs of a Loop of %d iterations", max(i+1, map[bool]int64{false: trips}[conditional])), 2*kept)
+	err := memory.Check(fmt.Sprintf("stacking the scan outputs of a Loop of %d iterations", max(i+1, map[bool]int64{false: trips}[conditional])), 2*kept)
+	return shorter(err)
+}
+
+// shorter adds to an error what the loop's author can do.
+func shorter(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w; give the loop fewer iterations, or a condition that ends it", err)
+}
+
+// held is about how much memory a tensor takes: one number takes more for what
+// describes it than for itself.
+func held(t *tensor.Tensor) int64 {
+	if t == nil {
+		return 0
+	}
+	const header = 256
+	n := header + int64(len(t.Data)) + 16*int64(len(t.Strings))
+	for _, s := range t.Strings {
+		n += int64(len(s))
+	}
+	for _, e := range t.Elems {
+		n += held(e)
+	}
+	return n
+}
+
+// growth watches what a loop carries from iteration to iteration.
+type growth struct {
+	bytes int64 // carried after the last iteration
+	times int   // iterations in a row that carried more than the one before
+}
+
+// enough refuses values that have grown so far that the machine cannot hold those
+// of the next iteration, grown once more, beside these: and all that twice, for
+// memory is given back only when as much again is in use.
+func (g *growth) enough(vals []*tensor.Tensor, kept, i int64) error {
+	now := int64(0)
+	for _, v := range vals {
+		now += held(v)
+	}
+	before := g.bytes
+	g.bytes = now
+	if now <= before || i == 0 {
+		g.times = 0
+		return nil
+	}
+	if g.times++; g.times < 2 {
+		return nil // what a first iteration makes of empty values need not go on
+	}
+	more := int64(min(float64(now), float64(now)*float64(now-before)/float64(before)))
+	return shorter(memory.Check(fmt.Sprintf("iteration %d of a Loop whose carried values grow with each", i+1), kept+2*(2*now+more)))
 }
 
 // collect stacks the slices of a scan output. When there is none, the type of
