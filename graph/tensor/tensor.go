@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"github.com/ssdc-go/ssdc/internal/memory"
 	"math"
+	"slices"
 	"unsafe"
 )
 
@@ -33,6 +34,7 @@ type Element interface {
 
 // New makes a zeroed tensor (64-byte aligned). Container dtypes start empty.
 func New(d DType, shape ...int) *Tensor {
+	Room(d, shape...)
 	t := &Tensor{DType: d, Shape: append([]int{}, shape...)}
 	n := t.Len()
 	switch {
@@ -47,11 +49,35 @@ func New(d DType, shape ...int) *Tensor {
 
 // TooLarge is what AlignedBytes panics with. Operators are evaluated, and
 // kernels run, where that becomes an error of their node.
-type TooLarge struct{ Bytes int }
+type TooLarge struct{ Bytes int } // below zero: more than an int counts
 
 func (e *TooLarge) Error() string {
 	most, of := memory.Limit()
+	if e.Bytes < 0 {
+		return fmt.Sprintf("a tensor of 2^63 bytes or more is more than the memory of %s, %d", of, most)
+	}
 	return fmt.Sprintf("a tensor of %d bytes is more than the memory of %s, %d", e.Bytes, of, most)
+}
+
+// Room panics as New does when a tensor is more than the process can have.
+func Room(d DType, shape ...int) {
+	if slices.Contains(shape, 0) {
+		return
+	}
+	n := 1
+	for _, k := range shape {
+		if k > 0 && n > math.MaxInt/128/k { // of no more than 128 bits each
+			panic(&TooLarge{-1})
+		}
+		n *= k
+	}
+	bytes := d.Bytes(n)
+	if d == String {
+		bytes = 16 * n
+	}
+	if most, _ := memory.Limit(); int64(bytes) > most {
+		panic(&TooLarge{bytes})
+	}
 }
 
 // AlignedBytes allocates n zero bytes that start on a 64-byte boundary. It panics

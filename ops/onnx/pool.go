@@ -99,6 +99,9 @@ func pool(c *ops.Call, f func(channel, o int, at []int, padded int)) ([]int, err
 	if err != nil {
 		return nil, err
 	}
+	// Room first: callers keep a record for every window, and every position of the kernel is listed.
+	tensor.Room(tensor.Float64, append([]int{x.Shape[0], x.Shape[1], 8}, out...)...)
+	tensor.Room(tensor.Int64, append([]int{r + 3}, w.kernel...)...)
 	st := strides(in)
 	no, nk := product(out), product(w.kernel)
 	at := make([]int, 0, nk)

@@ -162,7 +162,16 @@ func Closer(a, b error) error {
 }
 
 // trial runs one size several times, each with other numbers.
-func (r *region) trial(ctx context.Context, t *ops.Table, c *Claim, size graph.Bindings, shrink map[int64]int64, far reach, n int) error {
+func (r *region) trial(ctx context.Context, t *ops.Table, c *Claim, size graph.Bindings, shrink map[int64]int64, far reach, n int) (err error) {
+	defer func() { // a broken model may declare lengths that no memory holds
+		if v := recover(); v != nil {
+			large, ok := v.(*tensor.TooLarge)
+			if !ok {
+				panic(v)
+			}
+			err = &shapeError{large}
+		}
+	}()
 	g, err := r.concrete(t, size, shrink)
 	if err != nil {
 		return &shapeError{err}

@@ -110,6 +110,15 @@ func TestCannotEvaluate(t *testing.T) {
 	}
 }
 
+// TestNoMemory: lengths of a broken model that no memory holds are no reason to panic.
+func TestNoMemory(t *testing.T) {
+	tab := table(t)
+	c := claim(t, tab, strings.ReplaceAll(distributive, "[B,L]", "[2147483647,2147483647]"))
+	if err := certify.Check(context.Background(), tab, nil, c); !certify.CannotEvaluate(err) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestUnnamedInput(t *testing.T) {
 	tab := table(t)
 	c := claim(t, tab, distributive)
