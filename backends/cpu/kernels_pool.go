@@ -77,6 +77,11 @@ func lowerPool(b *Bind, n *graph.Node) (Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	for a := range s.Kernel { // most of such a window is padding, which the definition does not walk
+		if s.Kernel[a] > 1<<10 && s.Kernel[a] > 4*s.In[a] {
+			return nil, ErrFallback
+		}
+	}
 	s.Groups, s.Cin, s.Cout = s.Cin, 1, 1
 	p := b.Pool()
 	if x.Blocks {

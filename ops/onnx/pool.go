@@ -99,34 +99,33 @@ func pool(c *ops.Call, f func(channel, o int, at []int, padded int)) ([]int, err
 	if err != nil {
 		return nil, err
 	}
-	// Room first: callers keep a record for every window, and every position of the kernel is listed.
-	tensor.Room(tensor.Float64, append([]int{x.Shape[0], x.Shape[1], 8}, out...)...)
-	tensor.Room(tensor.Int64, append([]int{r + 3}, w.kernel...)...)
+	tensor.Room(tensor.Float64, append([]int{x.Shape[0], x.Shape[1], 8}, out...)...) // callers keep a record for every window
 	st := strides(in)
-	no, nk := product(out), product(w.kernel)
-	at := make([]int, 0, nk)
-	kernel := make([][]int, nk)
-	for k := range nk {
-		kernel[k] = unravel(k, w.kernel)
-	}
-	for o := range no {
+	var at []int
+	lo, n := make([]int, r), make([]int, r) // of the kernel's positions along an axis, those inside
+	for o := range product(out) {
 		oi := unravel(o, out)
+		padded, inside := 1, 1
+		for a := range r {
+			begin := oi[a]*w.stride[a] - w.begin[a]
+			until := func(end int) int { // how many positions lie before end
+				if end <= begin {
+					return 0
+				}
+				return min((end-begin-1)/w.dilation[a]+1, w.kernel[a])
+			}
+			lo[a] = until(0)
+			n[a] = until(in[a]) - lo[a]
+			padded *= until(in[a] + w.end[a])
+			inside *= n[a]
+		}
 		at = at[:0]
-		padded := 0
-		for _, ki := range kernel {
-			off, inside, inPad := 0, true, true
-			for a := range r {
-				p := oi[a]*w.stride[a] + ki[a]*w.dilation[a] - w.begin[a]
-				inside = inside && p >= 0 && p < in[a]
-				inPad = inPad && p < in[a]+w.end[a]
-				off += p * st[a]
+		for k := range inside {
+			off := 0
+			for a, ki := range unravel(k, n) {
+				off += (oi[a]*w.stride[a] - w.begin[a] + (lo[a]+ki)*w.dilation[a]) * st[a]
 			}
-			if inside {
-				at = append(at, off)
-			}
-			if inPad {
-				padded++
-			}
+			at = append(at, off)
 		}
 		for ch := range x.Shape[0] * x.Shape[1] {
 			f(ch, o, at, padded)
