@@ -2,6 +2,8 @@ package onnx
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/ssdc-go/ssdc/graph"
 )
@@ -118,9 +120,16 @@ func broadcastStrides(in, out []int) []int {
 	return res
 }
 
+// product is the number of elements, and the largest int where that is more.
 func product(shape []int) int {
 	n := 1
-	for _, d := range shape {
+	for i, d := range shape {
+		if d > 0 && n > math.MaxInt/d {
+			if slices.Contains(shape[i:], 0) {
+				return 0
+			}
+			return math.MaxInt // a broken model's lengths
+		}
 		n *= d
 	}
 	return n
