@@ -271,7 +271,16 @@ func (s *session) shapes() ([][]int, error) {
 }
 
 // ready puts everything that p works on in its place.
-func (s *session) ready(p *program) error {
+func (s *session) ready(p *program) (err error) {
+	defer func() { // outputs have memory of their own
+		if v := recover(); v != nil {
+			large, ok := v.(*tensor.TooLarge)
+			if !ok {
+				panic(v)
+			}
+			err = fmt.Errorf("graph %q: an output of a run with inputs of these lengths: %w", s.e.plan.Graph.Name, large)
+		}
+	}()
 	if len(s.arena) < p.arenaSize {
 		if err := memory.Check("a run with inputs of these lengths", int64(p.arenaSize)); err != nil {
 			return err
