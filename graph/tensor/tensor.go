@@ -8,10 +8,11 @@ package tensor
 
 import (
 	"fmt"
-	"github.com/ssdc-go/ssdc/internal/memory"
 	"math"
 	"slices"
 	"unsafe"
+
+	"github.com/ssdc-go/ssdc/internal/memory"
 )
 
 // Tensor is a dense array, or, for the container dtypes, a list of tensors.

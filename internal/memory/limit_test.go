@@ -45,7 +45,11 @@ func TestLeast(t *testing.T) {
 			t.Errorf("%s: %d of %s, expected %d of %s", c.name, b.bytes, b.of, c.want, c.of)
 		}
 	}
-	if n, of := Limit(); n <= 0 || of == "" {
+	n, of := Limit()
+	if n <= 0 || of == "" {
 		t.Errorf("here: %d of %q", n, of)
+	}
+	if p := Part(4); p <= 0 || p > n/4 { // a container's limit holds for parts too
+		t.Errorf("a quarter of %d is %d", n, p)
 	}
 }

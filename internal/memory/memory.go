@@ -14,12 +14,14 @@ func Check(what string, bytes int64) error {
 	return nil
 }
 
-// Part is an n-th of what the machine has in all, or of 16 GiB where that is not known.
+// Part is an n-th of what the process can have in all; where the size of the machine
+// is not known, that counts as 16 GiB at most.
 func Part(n int64) int64 {
-	if t := total(); t > 0 {
-		return t / n
+	most, _ := Limit()
+	if total() <= 0 {
+		most = min(most, 16<<30)
 	}
-	return 16 << 30 / n
+	return most / n
 }
 
 // Product multiplies lengths and an element size; -1 when it overflows.
